@@ -1,0 +1,577 @@
+# cython: language_level=3, binding=False, embedsignature=True, freethreading_compatible=True
+# cython: cdivision=True
+"""The only bridge between Python and the C headers: arguments in, decisions out; nothing is decided here."""
+
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDED_RO, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize
+from libc.math cimport INFINITY, nextafter, rint
+from libc.string cimport memcpy, memset
+
+from native cimport *
+
+import bisect
+import os
+
+from penstock.decision import Decision
+from penstock.policy import HORIZON
+from penstock.rate import check_count
+
+cdef ps_clock process_clock
+cdef object ONE = 1
+cdef Py_ssize_t BLOCK = 32  # decisions that a batch asks memory for ahead
+
+
+def _after_fork():
+    """Gives up what belonged to the parent's other threads."""
+    memset(&process_clock, 0, sizeof(process_clock))
+    ps_thread_after_fork()
+
+
+if not ps_thread_setup():
+    raise MemoryError("no thread-specific storage left for penstock")
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+cdef double seconds(uint64_t ns) noexcept nogil:
+    """Nanoseconds as seconds, rounded so that no wait comes out shorter; penstock.clock.ns_to_seconds in C."""
+    cdef double value
+    if ns == PS_NEVER:
+        return INFINITY
+    value = <double>ns / 1e9
+    while rint(value * 1e9) < <double>ns:
+        value = nextafter(value, INFINITY)
+    return value
+
+
+cdef object decision_of(const ps_decision *d):
+    return tuple.__new__(Decision, (
+        d.allowed, d.limit, d.remaining, seconds(d.retry_ns), seconds(d.reset_ns), d.index
+    ))
+
+
+cdef packed struct decision_row:
+    unsigned char allowed
+    unsigned char[7] pad
+    int64_t limit
+    int64_t remaining
+    double retry_after
+    double reset_after
+    int64_t limit_index
+
+
+cdef object decision_dtype(object numpy):
+    """One row of check_many: the fields of Decision, 48 bytes."""
+    return numpy.dtype([
+        ("allowed", "?"), ("limit", "i8"), ("remaining", "i8"), ("retry_after", "f8"), ("reset_after", "f8"),
+        ("limit_index", "i8"),
+    ], align=True)
+
+
+cdef uint64_t fingerprint_text(const ps_secret *secret, object text) except? 0:
+    cdef Py_ssize_t count
+    cdef const char *utf8
+    if PyUnicode_IS_COMPACT_ASCII(text):
+        return ps_fingerprint(secret, PS_KEY_STR, PyUnicode_DATA(text), PyUnicode_GET_LENGTH(text))
+    try:
+        utf8 = PyUnicode_AsUTF8AndSize(text, &count)
+    except UnicodeEncodeError:  # lone surrogates: as many keys as there are strings
+        data = text.encode("utf-8", "surrogatepass")
+        return ps_fingerprint(secret, PS_KEY_STR, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+    return ps_fingerprint(secret, PS_KEY_STR, utf8, count)
+
+
+cdef bytes int_bytes(object number):
+    """An int as it is hashed: 8 bytes where they are enough, else as many as it takes."""
+    cdef int size = max(8, number.bit_length() // 8 + 1)
+    return int.to_bytes(number, size, "little", signed=True)
+
+
+cdef uint64_t fingerprint_number(const ps_secret *secret, object number) except? 0:
+    cdef int overflow = 0
+    cdef long long value = PyLong_AsLongLongAndOverflow(number, &overflow)
+    if overflow == 0:
+        return ps_fingerprint_int(secret, value)
+    data = int_bytes(number)
+    return ps_fingerprint(secret, PS_KEY_INT, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+
+
+cdef uint64_t fingerprint_tuple(const ps_secret *secret, tuple items) except? 0:
+    cdef ps_sip sip
+    cdef unsigned char kind
+    ps_sip_begin(&sip, secret)
+    for item in items:
+        if isinstance(item, str):
+            kind, data = PS_KEY_STR, (<str>item).encode("utf-8", "surrogatepass")
+        elif isinstance(item, bytes):
+            kind, data = PS_KEY_BYTES, item
+        elif isinstance(item, int):
+            kind, data = PS_KEY_INT, int_bytes(item)
+        else:
+            raise TypeError(f"an item of a tuple key must be str, bytes or int, not {type(item).__name__}")
+        ps_sip_item(&sip, kind, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+    ps_sip_byte(&sip, PS_KEY_TUPLE)
+    return ps_sip_finish(&sip)
+
+
+cdef inline uint64_t fingerprint_of(const ps_secret *secret, object key) except? 0:
+    if isinstance(key, str):
+        return fingerprint_text(secret, key)
+    if isinstance(key, bytes):
+        return ps_fingerprint(secret, PS_KEY_BYTES, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+    if isinstance(key, int):
+        return fingerprint_number(secret, key)
+    if isinstance(key, tuple):
+        return fingerprint_tuple(secret, key)
+    raise TypeError(f"key must be str, bytes, int or a tuple of these, not {type(key).__name__}")
+
+
+cdef uint64_t checked_cost(object cost) except 0:
+    return check_count("cost", cost)
+
+
+cdef object batch_costs(object numpy, object costs, Py_ssize_t count):
+    """Costs of a batch as an int64 array of `count`, every one checked before anything is decided."""
+    given = numpy.asarray(costs)
+    if given.dtype.kind not in "iu" and count:
+        raise TypeError(f"costs must be integers, not {given.dtype}")
+    if given.shape != (count,):
+        raise ValueError(f"costs must be one int or as many as there are keys ({count}), not of shape {given.shape}")
+    if count and (given.min() < 1 or given.max() > 2**53):
+        wrong = given.min() if given.min() < 1 else given.max()
+        raise ValueError(f"costs has {wrong}; each must be between 1 and 2**53")
+    return numpy.ascontiguousarray(given, dtype=numpy.int64)
+
+
+cdef inline ps_limiter *limiter_of(Engine self) except NULL:
+    if self.handle == NULL:
+        raise RuntimeError("this limiter was never made: __init__ was not called")
+    return <ps_limiter *>self.handle
+
+
+cdef int install(ps_limiter *limiter, policies) except -1:
+    """Writes the policies where their tags say, then points every tier at its own."""
+    cdef ps_policy *p
+    for limits in policies:
+        for i, policy in enumerate(limits):
+            p = &limiter.limits[<Py_ssize_t>i].policies[<Py_ssize_t>policy.tag]
+            p.algorithm, p.limit, p.per_ns, p.resolution = policy.algorithm, policy.limit, policy.per_ns, policy.resolution
+            p.ticks_per_ns, p.token_ticks, p.span_ticks = policy.ticks_per_ns, policy.token_ticks, policy.span_ticks
+            p.tag, p.tag_shift, p.count_bits = policy.tag, policy.tag_shift, policy.count_bits
+            p.age_bits, p.version_bits, p.per_inverse = policy.age_bits, policy.version_bits, policy.per_inverse
+            p.grid_ns, p.first_hit, p.ring = policy.grid_ns, policy.first_hit, policy.ring
+    for tier, limits in enumerate(policies):
+        ps_store_release(&limiter.current[<Py_ssize_t>tier], limits[0].tag)
+    return 0
+
+
+cdef inline uint64_t time_of(Engine self) except? 0:
+    """Nanoseconds since this engine was made, at most PS_HORIZON; a clock of the user's never steps back."""
+    cdef uint64_t now
+    if self.clock is None:
+        now = ps_clock_now(&process_clock) - self.birth_ns
+    else:
+        read = self.clock.now_ns() - self.origin
+        now = 0 if read < 0 else min(read, HORIZON)
+        if now < self.latest_ns:
+            now = self.latest_ns
+        self.latest_ns = now
+    return now if now < PS_HORIZON else PS_HORIZON
+
+
+cdef inline ps_caller caller_of(Engine self) noexcept:
+    cdef ps_caller caller
+    caller.number = PS_PYTHON_CELL
+    caller.cell = &(<ps_limiter *>self.handle).cells[caller.number]
+    return caller
+
+
+cdef uint64_t tier_named(Engine self, object tier) except? 99:
+    index = self.tiers.get(tier) if isinstance(tier, str) or tier is None else None
+    if index is None:
+        known = ", ".join(repr(name) for name in self.tiers)
+        raise ValueError(f"tier={tier!r} must be one of {known}")
+    return index
+
+
+cdef inline uint64_t tier_of(Engine self, object tier) except? 99:
+    if tier is None and self.default_tier != PS_NEVER:
+        return self.default_tier
+    return tier_named(self, tier)
+
+
+cdef inline uint64_t cost_of(Engine self, object cost) except 0:
+    return 1 if cost is ONE else checked_cost(cost)
+
+
+cdef inline uint64_t fingerprint_for(Engine self, object key) except? 0:
+    return fingerprint_of(&(limiter_of(self)).secret, key)
+
+
+cdef int remember_name(Engine self, uint64_t fingerprint, object key) except -1:
+    """Keeps the key's name; of more than twice the capacity, the older half goes."""
+    if fingerprint not in self.names:
+        if len(self.names) >= self.names_most:
+            for old in list(self.names)[: self.names_most // 2]:
+                self.names.pop(old, None)
+        self.names[fingerprint] = key
+    return 0
+
+
+cdef int change_key(Engine self, object key, object cost, object tier, ps_change change, bint only_held) except -1:
+    cdef uint64_t fingerprint = fingerprint_for(self, key)
+    cdef uint64_t units = cost_of(self, cost), index = tier_of(self, tier)
+    ps_change_all(limiter_of(self), fingerprint, index, time_of(self), units, caller_of(self), change, only_held)
+    return 0
+
+
+cdef object decide_batch(Engine self, object keys, object costs, object tier, bint describe):
+    import numpy
+    cdef uint64_t index = tier_of(self, tier)
+    cdef uint64_t one_cost = 0
+    cdef const int64_t *row_costs = NULL
+    cdef object fingerprints = batch_fingerprints(self, numpy, keys)
+    cdef Py_ssize_t count = PyBytes_GET_SIZE(fingerprints) // 8
+    cdef Py_buffer cost_view, out_view
+    if isinstance(costs, (int, numpy.integer)) or not hasattr(costs, "__len__"):
+        one_cost = checked_cost(costs.item() if isinstance(costs, numpy.integer) else costs)
+    else:
+        costs = batch_costs(numpy, costs, count)
+    out = numpy.empty(count, dtype=decision_dtype(numpy) if describe else numpy.bool_)
+    cdef uint64_t now = time_of(self)
+    PyObject_GetBuffer(out.view(numpy.uint8), &out_view, PyBUF_WRITABLE)
+    if one_cost == 0:
+        try:
+            PyObject_GetBuffer(costs.view(numpy.uint8), &cost_view, PyBUF_STRIDED_RO)
+        except BaseException:
+            PyBuffer_Release(&out_view)
+            raise
+        row_costs = <const int64_t *>cost_view.buf
+    cdef const uint64_t *prints = <const uint64_t *>PyBytes_AS_STRING(fingerprints)
+    cdef char *rows = <char *>out_view.buf
+    with nogil:
+        decide_many(self, prints, count, index, now, one_cost, row_costs, rows, describe)
+    PyBuffer_Release(&out_view)
+    if row_costs != NULL:
+        PyBuffer_Release(&cost_view)
+    return out
+
+
+cdef void decide_many(Engine self, const uint64_t *prints, Py_ssize_t count, uint64_t tier, uint64_t now, uint64_t one_cost,
+                      const int64_t *costs, char *rows, bint describe) noexcept nogil:
+    """The thread's own cell is used here, since the GIL is not held."""
+    cdef ps_limiter *limiter = <ps_limiter *>self.handle
+    cdef ps_caller caller
+    cdef ps_decision decision
+    cdef decision_row *row
+    cdef uint64_t cost
+    cdef Py_ssize_t i
+    caller.number = ps_thread_number()
+    caller.cell = &limiter.cells[caller.number]
+    for i in range(min(BLOCK, count)):
+        ps_prefetch_key(limiter, prints[i])
+    for i in range(count):
+        if i + BLOCK < count:
+            ps_prefetch_key(limiter, prints[i + BLOCK])
+        cost = one_cost if costs == NULL else <uint64_t>costs[i]
+        if describe:
+            ps_hit(limiter, prints[i], tier, now, cost, caller, &decision)
+            row = <decision_row *>(rows + i * sizeof(decision_row))
+            row.allowed = decision.allowed
+            row.limit = <int64_t>decision.limit
+            row.remaining = <int64_t>decision.remaining
+            row.retry_after = seconds(decision.retry_ns)
+            row.reset_after = seconds(decision.reset_ns)
+            row.limit_index = <int64_t>decision.index
+        else:
+            rows[i] = ps_hit(limiter, prints[i], tier, now, cost, caller, NULL)
+
+
+cdef bytes batch_fingerprints(Engine self, object numpy, object keys):
+    """The fingerprints of all keys, 8 bytes each; nothing has been decided when one of them is no key."""
+    cdef ps_limiter *limiter = limiter_of(self)
+    cdef Py_ssize_t i, count
+    cdef uint64_t *out
+    if isinstance(keys, numpy.ndarray) and keys.dtype.kind in "iuSU":
+        return array_fingerprints(self, numpy, keys)
+    if isinstance(keys, (str, bytes)):
+        raise TypeError(f"keys must be several keys, not one {type(keys).__name__}")
+    if hasattr(keys, "__arrow_c_array__"):
+        return arrow_fingerprints(self, keys)
+    if not isinstance(keys, (list, tuple)):
+        keys = keys.tolist() if isinstance(keys, numpy.ndarray) else list(keys)
+    count = len(keys)
+    result = bytes(8 * count)
+    out = <uint64_t *>PyBytes_AS_STRING(result)
+    for i, key in enumerate(keys):
+        out[i] = fingerprint_of(&limiter.secret, key)
+        if self.names is not None:
+            remember_name(self, out[i], key)
+    return result
+
+
+cdef bytes array_fingerprints(Engine self, object numpy, object keys):
+    cdef ps_secret *secret = &(limiter_of(self)).secret
+    cdef Py_buffer view
+    cdef uint64_t *out
+    cdef Py_ssize_t width = keys.dtype.itemsize, count, stride
+    if keys.ndim != 1:
+        raise ValueError(f"keys must have one dimension, not {keys.ndim}")
+    if not keys.dtype.isnative:
+        keys = keys.astype(keys.dtype.newbyteorder("="))
+    kind = keys.dtype.kind
+    result = bytes(8 * len(keys))
+    if len(keys) == 0 or width == 0:
+        return batch_fingerprints(self, numpy, keys.tolist())
+    out = <uint64_t *>PyBytes_AS_STRING(result)
+    PyObject_GetBuffer(keys, &view, PyBUF_STRIDED_RO | PyBUF_FORMAT)
+    count, stride = view.shape[0], view.strides[0]
+    if kind == "S":
+        with nogil:
+            ps_column_bytes(secret, <const char *>view.buf, count, stride, width, out)
+    elif kind == "U":
+        with nogil:
+            ps_column_ucs4(secret, <const char *>view.buf, count, stride, width // 4, out)
+    else:
+        ps_column_ints(secret, <const char *>view.buf, count, stride, width, kind == "i", out)
+    PyBuffer_Release(&view)
+    return result
+
+
+cdef bytes arrow_fingerprints(Engine self, object keys):
+    cdef ArrowSchema *schema
+    cdef ArrowArray *array
+    cdef int64_t null
+    capsules = keys.__arrow_c_array__()
+    schema = <ArrowSchema *>PyCapsule_GetPointer(capsules[0], "arrow_schema")
+    array = <ArrowArray *>PyCapsule_GetPointer(capsules[1], "arrow_array")
+    null = ps_arrow_null(array)
+    if null >= 0:
+        raise ValueError(f"keys must not be null: row {null} is")
+    result = bytes(8 * array.length)
+    if not ps_column_arrow(&(limiter_of(self)).secret, schema, array, <uint64_t *>PyBytes_AS_STRING(result)):
+        shown = schema.format.decode("ascii", "replace")
+        raise TypeError(f"keys must be an Arrow array of integers, utf8 or binary, not of format {shown!r}")
+    return result
+
+
+cdef class Engine:
+    """The decisions of one limiter, on the native core; penstock._reference.Engine is the same in plain Python.
+
+    policies: for each tier, for each limit, a penstock.policy.Policy; tiers: name -> index into policies; capacity: keys;
+    evict: what a full table does for a new key; secret: 16 bytes; clock: a penstock.clock.Clock, or None for the
+    system's; remember: whether keys are kept for `name_of`. Raises MemoryError when the tables do not fit.
+    """
+
+    def __init__(self, policies, dict tiers, *, Py_ssize_t capacity, bint evict, bytes secret, clock, bint remember):
+        cdef uint64_t[8] tail_words
+        cdef ps_limiter *limiter
+        if self.handle != NULL:
+            raise RuntimeError("a limiter is made once: __init__ was called again")
+        for i, policy in enumerate(policies[0]):
+            tail_words[i] = policy.tail_words
+        limiter = <ps_limiter *>PyMem_Malloc(sizeof(ps_limiter))
+        if limiter == NULL:
+            raise MemoryError
+        memset(limiter, 0, sizeof(ps_limiter))
+        if not ps_limiter_open(limiter, capacity, tail_words, len(policies[0])):
+            PyMem_Free(limiter)
+            needed = ps_limiter_bytes(capacity, tail_words, len(policies[0]))
+            raise MemoryError(f"capacity={capacity} needs {needed} bytes of tables, which this machine does not give")
+        memcpy(&limiter.secret, PyBytes_AS_STRING(secret), 16)
+        limiter.evict = evict
+        install(limiter, policies)
+        self.clock = clock
+        self.capacity = capacity
+        self.tiers = tiers
+        self.default_tier = tiers.get(None, PS_NEVER)
+        self.names = {} if remember else None
+        self.names_most = 2 * capacity
+        self.birth_ns = ps_clock_now(&process_clock)
+        self.origin = None if clock is None else clock.now_ns()
+        self.handle = <penstock_limiter *>limiter
+
+    def __dealloc__(self):
+        if self.handle != NULL:
+            ps_limiter_close(<ps_limiter *>self.handle)
+            PyMem_Free(self.handle)
+
+    # ---- time and arguments ----
+
+    # ---- decisions ----
+
+    def hit(self, key, cost=ONE, tier=None):
+        """Take `cost` units of `key` from every limit, or nothing: True when taken."""
+        cdef uint64_t fingerprint = fingerprint_for(self, key)
+        cdef uint64_t units = cost_of(self, cost), index = tier_of(self, tier)
+        if self.names is not None:
+            remember_name(self, fingerprint, key)
+        return ps_hit(limiter_of(self), fingerprint, index, time_of(self), units, caller_of(self), NULL)
+
+    def check(self, key, cost=ONE, tier=None):
+        """As `hit`, answering with a Decision."""
+        cdef uint64_t fingerprint = fingerprint_for(self, key)
+        cdef uint64_t units = cost_of(self, cost), index = tier_of(self, tier)
+        cdef ps_decision decision
+        if self.names is not None:
+            remember_name(self, fingerprint, key)
+        ps_hit(limiter_of(self), fingerprint, index, time_of(self), units, caller_of(self), &decision)
+        return decision_of(&decision)
+
+    def peek(self, key, cost=ONE, tier=None):
+        """The Decision that `check` would give now; takes nothing."""
+        cdef uint64_t fingerprint = fingerprint_for(self, key)
+        cdef uint64_t units = cost_of(self, cost), index = tier_of(self, tier)
+        cdef ps_decision decision
+        ps_peek(limiter_of(self), fingerprint, index, time_of(self), units, &decision)
+        return decision_of(&decision)
+
+    def refund(self, key, cost=ONE, tier=None):
+        """Give `cost` units back to every limit, never above full."""
+        change_key(self, key, cost, tier, PS_GIVE_BACK, False)
+
+    def release(self, key, cost=ONE, tier=None):
+        """Give `cost` units back to the Concurrency limits alone."""
+        change_key(self, key, cost, tier, PS_GIVE_BACK, True)
+
+    def force(self, key, cost=ONE, tier=None):
+        """Take `cost` units whether they fit or not; what does not fit is owed."""
+        change_key(self, key, cost, tier, PS_FORCE, False)
+
+    def reset(self, key):
+        """Make `key` as good as new under every limit."""
+        cdef uint64_t fingerprint = fingerprint_for(self, key)
+        ps_change_all(limiter_of(self), fingerprint, 0, time_of(self), 1, caller_of(self), PS_FORGET, False)
+
+    def clear(self):
+        """Make every key as good as new."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        for i in range(limiter.limit_count):
+            ps_clear(&limiter.limits[i])
+        if self.names is not None:
+            self.names.clear()
+
+    def replace(self, policies):
+        """Put other policies in force, those of penstock.policy.replace_policies; keys keep what they have spent."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef uint64_t now = time_of(self), old
+        before = [ps_load_acquire(&limiter.current[<Py_ssize_t>tier]) for tier in range(len(policies))]
+        install(limiter, policies)
+        for tier, limits in enumerate(policies):
+            old = before[tier]
+            ps_convert_all(limiter, old, limits[0].tag, now)
+
+    # ---- batches ----
+
+    def hit_many(self, keys, costs=ONE, tier=None):
+        """`hit` for each key in order, at one time: a NumPy bool array. Keys: any iterable of keys, a NumPy array of
+        integers, S or U, or an Arrow array of integers, strings or binary. costs: an int, or as many as there are keys."""
+        return decide_batch(self, keys, costs, tier, False)
+
+    def check_many(self, keys, costs=ONE, tier=None):
+        """`check` for each key in order: a structured NumPy array with the fields of Decision."""
+        return decide_batch(self, keys, costs, tier, True)
+
+    # ---- looking in ----
+
+    def fingerprint(self, key):
+        """The 64-bit fingerprint of a key."""
+        return fingerprint_for(self, key)
+
+    def now_ns(self):
+        """Nanoseconds since this engine was made."""
+        return time_of(self)
+
+    @property
+    def bytes(self):
+        """Memory of the tables."""
+        return (limiter_of(self)).bytes
+
+    def counters(self):
+        """(admitted, denied, evicted) since the engine was made."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef uint64_t admitted = 0, denied = 0, evicted = 0
+        for i in range(PS_CELLS):
+            admitted += ps_load_relaxed(&limiter.cells[i].admitted)
+            denied += ps_load_relaxed(&limiter.cells[i].denied)
+            evicted += ps_load_relaxed(&limiter.cells[i].evicted)
+        return admitted, denied, evicted
+
+    def live(self):
+        """Keys with anything counted against them, under the limit that has most of them."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef uint64_t now = time_of(self), index, fingerprint, spent, slots, live, most = 0
+        for i in range(limiter.limit_count):
+            slots = ps_table_slots(limiter.limits[i].table.homes)
+            live = 0
+            for index in range(slots):
+                live += ps_inspect(&limiter.limits[i], index, now, &fingerprint, &spent)
+            most = max(most, live)
+        return most
+
+    def denied_keys(self):
+        """[(fingerprint, times refused)], most first; of the keys refused most, 256 for each calling thread."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef ps_refused *entry
+        totals = {}
+        for i in range(PS_CELLS):
+            for which in range(PS_REFUSED_SETS * PS_REFUSED_WAYS):
+                entry = &limiter.cells[i].refused[0][which]
+                fingerprint, count = ps_load_relaxed(&entry.fingerprint), ps_load_relaxed(&entry.count)
+                if count:
+                    totals[fingerprint] = totals.get(fingerprint, 0) + count
+        return sorted(totals.items(), key=lambda item: (-item[1], item[0]))
+
+    def spending(self, Py_ssize_t n):
+        """[(fingerprint, limit index, units)], the n keys with most counted against them, most first."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef uint64_t now = time_of(self), index, fingerprint, spent, slots, least = 0
+        top = []
+        for i in range(limiter.limit_count):
+            slots = ps_table_slots(limiter.limits[i].table.homes)
+            for index in range(slots):
+                if ps_inspect(&limiter.limits[i], index, now, &fingerprint, &spent) and (spent > least or len(top) < n):
+                    bisect.insort(top, (-<int64_t>spent, fingerprint, i))
+                    del top[n:]
+                    if top:
+                        least = <uint64_t>(-<int64_t>top[-1][0])
+        return [(entry[1], entry[2], -entry[0]) for entry in top]
+
+    def name_of(self, fingerprint):
+        """The key with this fingerprint, if names are remembered and it still is; else None."""
+        return None if self.names is None else self.names.get(fingerprint)
+
+    # ---- for callers in C ----
+
+    cdef uint64_t fingerprint_str(self, const char *utf8, size_t count) noexcept nogil:
+        return ps_fingerprint(&(<ps_limiter *>self.handle).secret, PS_KEY_STR, utf8, count)
+
+    cdef uint64_t fingerprint_bytes(self, const char *data, size_t count) noexcept nogil:
+        return ps_fingerprint(&(<ps_limiter *>self.handle).secret, PS_KEY_BYTES, data, count)
+
+    cdef uint64_t fingerprint_int(self, long long value) noexcept nogil:
+        return ps_fingerprint_int(&(<ps_limiter *>self.handle).secret, value)
+
+    cdef bint decide(self, uint64_t fingerprint, uint64_t cost) noexcept nogil:
+        cdef ps_limiter *limiter = <ps_limiter *>self.handle
+        cdef uint64_t now = ps_clock_now(&process_clock) - self.birth_ns
+        cdef ps_caller caller
+        caller.number = ps_thread_number()
+        caller.cell = &limiter.cells[caller.number]
+        return ps_hit(limiter, fingerprint, self.default_tier, now if now < PS_HORIZON else PS_HORIZON, cost, caller, NULL)
+
+
+def adopt(cls, *names):
+    """Gives a subclass of Engine method descriptors of its own for Engine's methods of these names.
+
+    The interpreter's specialised call of a C method asks that the object is exactly of the descriptor's type; through
+    an inherited descriptor a call costs half a `dict.get` more.
+    """
+    if not issubclass(cls, Engine):
+        raise TypeError(f"cls must be a subclass of Engine, not {cls!r}")
+    for name in names:
+        descriptor = getattr(Engine, name)
+        setattr(cls, name, PyDescr_NewMethod(cls, (<PyMethodDescrObject *>descriptor).d_method))

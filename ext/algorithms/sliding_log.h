@@ -1,0 +1,164 @@
+/* Sliding log: a ring of the last admission times, the exact window both ways.
+ *
+ * Admissions are numbered from 0. word: next | live, where `next` is the number the next one gets and `live` how
+ * many before it still matter: numbers below next - live are refunded, forgotten, or a former tenant's.
+ *
+ *   admit k at `now` when admission i = next + k - 1 - limit does not matter or is not in (now - per, now];
+ *   exchange the word for {next + k, live + k}; then write the k entries as {lap, time}, lap = number / ring
+ *
+ * tail[0]:  a number that no former tenant's `next` exceeded (ps_raise before a tenant goes)
+ * tail[1+]: the ring. Compared within one lap entries only grow; an entry whose lap is behind belongs to a thread
+ *           between the exchange and its write. It counts as "just now", which is the truth to within the time
+ *           that takes. If that thread died, whoever is refused by the gap fills it in with its own time.
+ *
+ * Laps are compared modulo 32: to be taken for another, an entry would have to be left unwritten by 32 laps of
+ * threads in a row that all died there.
+ *
+ * Times along the numbers never fall: an admission is dated no earlier than the one before it. */
+#ifndef PENSTOCK_SLIDING_LOG_H
+#define PENSTOCK_SLIDING_LOG_H
+
+#include "decision.h"
+
+#define PS_LOG_TAIL_HEAD 1 /* tail words before the ring */
+#define PS_LOG_TIME_BITS 58 /* PS_HORIZON, and the 32 laps above it with the top bit clear */
+#define PS_LOG_LAPS 32
+
+static inline uint64_t ps_log_next(const ps_policy *p, uint64_t word) { return word >> p->count_bits; }
+static inline uint64_t ps_log_live(const ps_policy *p, uint64_t word) {
+    return word & ((UINT64_C(1) << p->count_bits) - 1);
+}
+/* Numbers end here; policy.py sees to it that no limit gets there within the horizon unless it is refunded. */
+static inline uint64_t ps_log_most(const ps_policy *p) { return UINT64_C(1) << (63 - p->count_bits); }
+static inline uint64_t ps_log_word(const ps_policy *p, uint64_t next, uint64_t live) {
+    return next << p->count_bits | live;
+}
+
+/* The time of admission `number`, or false when its entry has not been written. */
+static inline bool ps_log_time(const ps_policy *p, const ps_word *tail, uint64_t number, uint64_t *time) {
+    uint64_t entry = ps_load_acquire(&tail[PS_LOG_TAIL_HEAD + number % p->ring]);
+    *time = entry & ((UINT64_C(1) << PS_LOG_TIME_BITS) - 1);
+    return entry >> PS_LOG_TIME_BITS == number / p->ring % PS_LOG_LAPS && entry != 0;
+}
+
+/* Writes an entry, or raises it if another wrote it first; never touches one of a later lap. */
+static inline void ps_log_write(const ps_policy *p, ps_word *tail, uint64_t number, uint64_t time) {
+    ps_word *place = &tail[PS_LOG_TAIL_HEAD + number % p->ring];
+    uint64_t lap = number / p->ring % PS_LOG_LAPS, entry = lap << PS_LOG_TIME_BITS | time;
+    uint64_t seen = ps_load_acquire(place);
+    for (;;) {
+        uint64_t ahead = (lap - (seen >> PS_LOG_TIME_BITS)) & (PS_LOG_LAPS - 1);
+        if (seen != 0 && (ahead >= PS_LOG_LAPS / 2 || (ahead == 0 && seen >= entry)))
+            return;
+        if (ps_exchange_if_equal(place, &seen, entry))
+            return;
+    }
+}
+
+/* Time for a decision: not before the newest admission that is written. */
+static inline uint64_t ps_log_now(const ps_policy *p, uint64_t word, const ps_word *tail, uint64_t now) {
+    uint64_t last;
+    if (ps_log_live(p, word) && ps_log_time(p, tail, ps_log_next(p, word) - 1, &last) && last > now)
+        return last;
+    return now;
+}
+
+/* True while admission `number` is inside (now - per, now]. */
+static inline bool ps_log_counts(const ps_policy *p, const ps_word *tail, uint64_t number, uint64_t now) {
+    uint64_t time;
+    return !ps_log_time(p, tail, number, &time) || time + p->per_ns > now;
+}
+
+/* The first number at or after next - live that still counts; `next` when none does. Binary: times never fall. */
+static inline uint64_t ps_log_oldest(const ps_policy *p, uint64_t word, const ps_word *tail, uint64_t now) {
+    uint64_t high = ps_log_next(p, word), low = high - ps_log_live(p, word);
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+        if (ps_log_counts(p, tail, middle, now))
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+static inline bool ps_log_step(const ps_policy *p, uint64_t word, ps_word *tail, uint64_t now, uint64_t cost, uint64_t *next) {
+    if (cost > p->limit)
+        return false;
+    uint64_t number = ps_log_next(p, word), live = ps_log_live(p, word);
+    now = ps_log_now(p, word, tail, now);
+    if (live + cost > p->limit) {
+        uint64_t blocking = number + cost - 1 - p->limit, time;
+        if (!ps_log_time(p, tail, blocking, &time)) {
+            ps_log_write(p, tail, blocking, now);
+            return false;
+        }
+        if (time + p->per_ns > now)
+            return false;
+        live = p->limit - cost;
+    }
+    *next = ps_log_word(p, number + cost, live + cost);
+    return number + cost < ps_log_most(p);
+}
+
+static inline uint64_t ps_log_force(const ps_policy *p, uint64_t word, const ps_word *tail, uint64_t now, uint64_t cost) {
+    uint64_t number = ps_log_next(p, word), live = number - ps_log_oldest(p, word, tail, ps_log_now(p, word, tail, now));
+    uint64_t taken = cost < p->ring - live ? cost : p->ring - live;
+    if (number + taken >= ps_log_most(p))
+        return word;
+    return ps_log_word(p, number + taken, live + taken);
+}
+
+/* After the exchange from `word` to `next`: dates the admissions between. */
+static inline void ps_log_publish(const ps_policy *p, uint64_t word, uint64_t next, ps_word *tail, uint64_t now) {
+    now = ps_log_now(p, word, tail, now);
+    for (uint64_t number = ps_log_next(p, word); number < ps_log_next(p, next); number++)
+        ps_log_write(p, tail, number, now);
+}
+
+/* Gives back what would have expired first (sliding_window.h says why). */
+static inline uint64_t ps_log_refund(const ps_policy *p, uint64_t word, const ps_word *tail, uint64_t now, uint64_t cost) {
+    uint64_t next = ps_log_next(p, word), live = next - ps_log_oldest(p, word, tail, ps_log_now(p, word, tail, now));
+    return ps_log_word(p, next, ps_until(live, cost));
+}
+
+static inline void ps_log_retire(const ps_policy *p, uint64_t word, ps_word *tail) {
+    ps_raise(&tail[0], ps_log_next(p, word));
+}
+
+/* Numbers go on above every former tenant's, so that its entries are behind; 1 at least, as 0 is never seen. */
+static inline uint64_t ps_log_fresh(const ps_policy *p, const ps_word *tail) {
+    uint64_t next = ps_load_acquire(&tail[0]);
+    return ps_log_word(p, next ? next : p->ring, 0);
+}
+
+static inline uint64_t ps_log_debt(const ps_policy *p, uint64_t word, const ps_word *tail, uint64_t now) {
+    uint64_t next = ps_log_next(p, word);
+    if (ps_log_live(p, word) == 0 || !ps_log_counts(p, tail, next - 1, now))
+        return 0;
+    return next - ps_log_oldest(p, word, tail, now);
+}
+
+static inline void ps_log_describe(const ps_policy *p, uint64_t word, const ps_word *tail, uint64_t now, uint64_t cost, ps_view *view) {
+    uint64_t then = ps_log_now(p, word, tail, now), next = ps_log_next(p, word);
+    uint64_t live = next - ps_log_oldest(p, word, tail, then), time;
+    view->allowed = cost <= ps_until(p->limit, live);
+    view->retry_ns = 0;
+    if (!view->allowed) {
+        view->retry_ns = PS_NEVER;
+        if (cost <= p->limit) {
+            if (!ps_log_time(p, tail, next + cost - 1 - p->limit, &time))
+                time = then;
+            view->retry_ns = ps_until(time + p->per_ns, now);
+        }
+        cost = 0;
+    }
+    view->remaining = ps_until(p->limit, live + cost);
+    view->reset_ns = 0;
+    if (cost)
+        view->reset_ns = ps_until(then + p->per_ns, now);
+    else if (live)
+        view->reset_ns = ps_until((ps_log_time(p, tail, next - 1, &time) ? time : then) + p->per_ns, now);
+}
+
+#endif

@@ -1,0 +1,512 @@
+/* One decision end to end: find the key's slot, step its algorithm, exchange the word, count the outcome.
+ *
+ *   key -> fingerprint -> slot -> algorithm -> decision
+ *
+ * A limiter has one table per limit, all of the same capacity. A decision on one limit is linearizable at its
+ * exchange (admitted) or at the second reading that found the word unchanged (refused). Several limits are
+ * first only looked at; if all would admit, they are taken in order, and what was taken is given back when a
+ * later one has meanwhile been used up: such a caller is refused, and others may be for that moment. */
+#ifndef PENSTOCK_LIMITER_H
+#define PENSTOCK_LIMITER_H
+
+#include "algorithms/concurrency.h"
+#include "algorithms/fixed_window.h"
+#include "algorithms/sliding_log.h"
+#include "algorithms/sliding_window.h"
+#include "algorithms/token_bucket.h"
+#include "platform/clock.h"
+#include "platform/memory.h"
+#include "platform/thread.h"
+#include "stats/cells.h"
+#include "table/fingerprint.h"
+#include "table/table.h"
+
+#define PS_LIMITS_MOST 8
+#define PS_TIERS_MOST 16
+/* Policies of one limit: each tier's, and as many again for the limits that replace them. */
+#define PS_POLICIES_MOST (2 * PS_TIERS_MOST)
+
+typedef struct {
+    ps_table table;
+    ps_word *tails;      /* tail_words for each slot, in the order of the slots; NULL when 0 */
+    uint64_t tail_words;
+    ps_policy policies[PS_POLICIES_MOST]; /* by number */
+} ps_limit;
+
+typedef struct {
+    ps_limit limits[PS_LIMITS_MOST];
+    uint64_t limit_count;
+    ps_word current[PS_TIERS_MOST]; /* the number of the policy that each tier has now */
+    ps_secret secret;
+    bool evict; /* a full window gives the place of its least debt to a new key; else the new key is refused */
+    ps_cell *cells;
+    void *memory; /* cells, tables and tails, one mapping */
+    size_t bytes;
+} ps_limiter;
+
+/* A decision over all limits. limit and remaining are those of limit `index`: the one that refuses longest,
+ * or, when all admit, the one with the fewest units left. */
+typedef struct {
+    bool allowed;
+    uint64_t limit, remaining;
+    uint64_t retry_ns, reset_ns; /* the longest of all limits */
+    uint64_t index;
+} ps_decision;
+
+typedef enum { PS_ADMITTED, PS_REFUSED, PS_REFUSED_FULL } ps_outcome;
+
+/* ---- one limit: the five algorithms behind one name each ---- */
+
+static inline ps_word *ps_tail(const ps_limit *limit, uint64_t index) {
+    return limit->tails + index * limit->tail_words;
+}
+
+/* A bucket's word in the ticks of policy p, whichever policy wrote it; other words mean the same in all. */
+static inline uint64_t ps_word_as(const ps_limit *limit, const ps_policy *p, uint64_t word, uint64_t now) {
+    if (p->algorithm != PS_TOKEN_BUCKET || word == 0 || word >> p->tag_shift == p->tag)
+        return word;
+    return ps_bucket_convert(&limit->policies[word >> p->tag_shift], p, word, now);
+}
+
+static inline bool ps_step(const ps_policy *p, uint64_t word, ps_word *tail, uint64_t now, uint64_t cost, uint64_t *next) {
+    switch (p->algorithm) {
+    case PS_TOKEN_BUCKET: return ps_bucket_step(p, word, now, cost, next);
+    case PS_SLIDING_WINDOW: return ps_window_step(p, word, tail, now, cost, next);
+    case PS_SLIDING_LOG: return ps_log_step(p, word, tail, now, cost, next);
+    case PS_FIXED_WINDOW: return ps_fixed_step(p, word, tail, now, cost, next);
+    default: return ps_concurrency_step(p, word, cost, next);
+    }
+}
+
+static inline uint64_t ps_force(const ps_policy *p, uint64_t word, ps_word *tail, uint64_t now, uint64_t cost) {
+    switch (p->algorithm) {
+    case PS_TOKEN_BUCKET: return ps_bucket_force(p, word, now, cost);
+    case PS_SLIDING_WINDOW: return ps_window_force(p, word, tail, now, cost);
+    case PS_SLIDING_LOG: return ps_log_force(p, word, tail, now, cost);
+    case PS_FIXED_WINDOW: return ps_fixed_force(p, word, tail, now, cost);
+    default: return ps_concurrency_force(word, cost);
+    }
+}
+
+static inline uint64_t ps_refund_word(const ps_policy *p, uint64_t word, const ps_word *tail, uint64_t now, uint64_t cost) {
+    switch (p->algorithm) {
+    case PS_TOKEN_BUCKET: return ps_bucket_refund(p, word, now, cost);
+    case PS_SLIDING_WINDOW: return ps_window_refund(p, word, now, cost);
+    case PS_SLIDING_LOG: return ps_log_refund(p, word, tail, now, cost);
+    case PS_FIXED_WINDOW: return ps_fixed_refund(p, word, tail, now, cost);
+    default: return ps_concurrency_refund(word, cost);
+    }
+}
+
+static inline void ps_describe(const ps_policy *p, uint64_t word, const ps_word *tail, uint64_t now, uint64_t cost, ps_view *view) {
+    switch (p->algorithm) {
+    case PS_TOKEN_BUCKET: ps_bucket_describe(p, word, now, cost, view); break;
+    case PS_SLIDING_WINDOW: ps_window_describe(p, word, tail, now, cost, view); break;
+    case PS_SLIDING_LOG: ps_log_describe(p, word, tail, now, cost, view); break;
+    case PS_FIXED_WINDOW: ps_fixed_describe(p, word, tail, now, cost, view); break;
+    default: ps_concurrency_describe(p, word, cost, view); break;
+    }
+}
+
+static inline uint64_t ps_fresh(const ps_policy *p, const ps_word *tail, uint64_t now) {
+    switch (p->algorithm) {
+    case PS_SLIDING_WINDOW: return ps_window_fresh(p, tail, now);
+    case PS_SLIDING_LOG: return ps_log_fresh(p, tail);
+    default: return 0;
+    }
+}
+
+static inline void ps_retire(const ps_policy *p, uint64_t word, ps_word *tail) {
+    if (p->algorithm == PS_SLIDING_WINDOW)
+        ps_window_retire(p, word, tail);
+    else if (p->algorithm == PS_SLIDING_LOG)
+        ps_log_retire(p, word, tail);
+}
+
+/* Units (ticks, for a bucket) that count against the slot's key; needs no tier. */
+static inline uint64_t ps_debt(const ps_limit *limit, uint64_t index, uint64_t word, uint64_t now) {
+    const ps_policy *p = &limit->policies[0];
+    switch (p->algorithm) {
+    case PS_TOKEN_BUCKET: return ps_bucket_debt(&limit->policies[word >> p->tag_shift], word, now);
+    case PS_SLIDING_WINDOW: return ps_window_debt(p, word, ps_tail(limit, index), now);
+    case PS_SLIDING_LOG: return ps_log_debt(p, word, ps_tail(limit, index), now);
+    case PS_FIXED_WINDOW: return ps_fixed_debt(p, word, ps_tail(limit, index), now);
+    default: return word;
+    }
+}
+
+/* ---- tenancy: what the table asks ---- */
+
+typedef struct {
+    const ps_limit *limit;
+    uint64_t now;
+} ps_tenancy_context;
+
+/* What is held now must not be forgotten: giving its slot away would let more than the limit be held. */
+static inline uint64_t ps_tenancy_debt(void *context, uint64_t index, uint64_t word) {
+    const ps_tenancy_context *c = (const ps_tenancy_context *)context;
+    uint64_t debt = ps_debt(c->limit, index, word, c->now);
+    if (debt && c->limit->policies[0].algorithm == PS_CONCURRENCY)
+        return PS_DEBT_HELD;
+    return debt ? debt + PS_DEBT_TENTATIVE : 0;
+}
+
+static inline void ps_tenancy_retire(void *context, uint64_t index, uint64_t word) {
+    const ps_tenancy_context *c = (const ps_tenancy_context *)context;
+    ps_retire(&c->limit->policies[0], word, ps_tail(c->limit, index));
+}
+
+/* ---- one limit, one key ---- */
+
+/* Finds the established slot of the key or claims one; PS_CLAIMED leaves it tentative with *state. */
+static inline ps_claim ps_locate(ps_limiter *limiter, const ps_limit *limit, uint64_t fingerprint, uint64_t now,
+                                 ps_caller caller, uint64_t *index, uint64_t *state) {
+    *index = ps_table_find(&limit->table, fingerprint);
+    if (*index != PS_NO_SLOT) {
+        *state = ps_load_acquire(&limit->table.slots[*index].state);
+        if (!ps_is_tentative(*state))
+            return PS_FOUND;
+    }
+    ps_tenancy_context context = {limit, now};
+    ps_tenancy tenancy = {&context, ps_tenancy_debt, ps_tenancy_retire};
+    ps_table table = limit->table;
+    bool evicted = false;
+    ps_claim claim = ps_table_claim(&table, fingerprint, &tenancy, ps_nonce(caller), limiter->evict, &evicted, index, state);
+    if (evicted)
+        ps_count(caller, &caller.cell->evicted, 1);
+    if (claim == PS_FOUND)
+        *state = ps_load_acquire(&limit->table.slots[*index].state);
+    return claim;
+}
+
+/* True while the slot still holds what a decision was read from. */
+static inline bool ps_unchanged(const ps_pair *slot, uint64_t fingerprint, uint64_t state) {
+    return ps_load_acquire(&slot->key) == fingerprint && ps_load_relaxed(&slot->state) == state;
+}
+
+/* The soonest time at which some slot of the key's window becomes free. */
+static inline uint64_t ps_soonest_free(const ps_limit *limit, uint64_t fingerprint, uint64_t now) {
+    uint64_t home = ps_table_home(&limit->table, fingerprint), soonest = PS_NEVER;
+    for (uint64_t index = home; index < home + PS_WINDOW_SLOTS; index++) {
+        uint64_t state = ps_load_acquire(&limit->table.slots[index].state);
+        const ps_policy *p = &limit->policies[0];
+        ps_view view = {0};
+        if (!ps_is_tentative(state)) {
+            if (p->algorithm == PS_TOKEN_BUCKET)
+                p = &limit->policies[state >> p->tag_shift];
+            ps_describe(p, state, ps_tail(limit, index), now, 0, &view);
+        }
+        if (view.reset_ns < soonest)
+            soonest = view.reset_ns;
+    }
+    return soonest;
+}
+
+/* What `cost` would be answered now; writes nothing that decides anything. */
+static inline void ps_look(ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t fingerprint,
+                           uint64_t now, uint64_t cost, ps_view *view) {
+    static const ps_word nothing[PS_WINDOW_RING_MOST]; /* the tail of a key never seen */
+    uint64_t index;
+    while ((index = ps_table_find(&limit->table, fingerprint)) != PS_NO_SLOT) {
+        const ps_pair *slot = &limit->table.slots[index];
+        uint64_t state = ps_load_acquire(&slot->state);
+        if (ps_is_tentative(state))
+            break;
+        ps_describe(p, ps_word_as(limit, p, state, now), ps_tail(limit, index), now, cost, view);
+        if (ps_unchanged(slot, fingerprint, state))
+            return;
+    }
+    ps_describe(p, ps_fresh(p, nothing, now), nothing, now, cost, view);
+    if (view->allowed && cost && (!limiter->evict || p->algorithm == PS_CONCURRENCY)) {
+        ps_tenancy_context context = {limit, now};
+        ps_tenancy tenancy = {&context, ps_tenancy_debt, ps_tenancy_retire};
+        ps_table table = limit->table;
+        ps_reading reading;
+        ps_table_read(&table, fingerprint, &tenancy, &reading);
+        if (reading.victim == PS_NO_SLOT || (reading.victim_debt > PS_DEBT_TENTATIVE && !limiter->evict))
+            *view = (ps_view){.allowed = false, .retry_ns = ps_soonest_free(limit, fingerprint, now)};
+    }
+}
+
+/* Takes `cost` or nothing. With a view, describes the decision from the reading that was confirmed. */
+static inline ps_outcome ps_take(ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t fingerprint,
+                                 uint64_t now, uint64_t cost, ps_caller caller, ps_view *view) {
+    for (;;) {
+        uint64_t index, state, next;
+        if (cost > p->limit) {
+            if (view)
+                ps_look(limiter, limit, p, fingerprint, now, cost, view);
+            return PS_REFUSED;
+        }
+        ps_claim claim = ps_locate(limiter, limit, fingerprint, now, caller, &index, &state);
+        if (claim == PS_FULL) {
+            if (view)
+                *view = (ps_view){.allowed = false, .retry_ns = ps_soonest_free(limit, fingerprint, now)};
+            return PS_REFUSED_FULL;
+        }
+        ps_pair *slot = &limit->table.slots[index];
+        ps_word *tail = ps_tail(limit, index);
+        if (claim == PS_FOUND && ps_is_tentative(state))
+            continue; /* it was taken from the key since; look again */
+        uint64_t word = claim == PS_CLAIMED ? ps_fresh(p, tail, now) : ps_word_as(limit, p, state, now);
+        if (view)
+            ps_describe(p, word, tail, now, cost, view);
+        if (!ps_step(p, word, tail, now, cost, &next)) {
+            if (claim == PS_CLAIMED)
+                ps_pair_exchange(slot, fingerprint, state, PS_SLOT_FREE, 0);
+            else if (!ps_unchanged(slot, fingerprint, state))
+                continue;
+            return PS_REFUSED;
+        }
+        if (ps_pair_exchange(slot, fingerprint, state, fingerprint, next)) {
+            if (p->algorithm == PS_SLIDING_LOG)
+                ps_log_publish(p, word, next, tail, now);
+            return PS_ADMITTED;
+        }
+    }
+}
+
+/* What to do with a key's word whatever it is. */
+typedef enum { PS_GIVE_BACK, PS_FORCE, PS_FORGET } ps_change;
+
+/* Ends: as ps_take. A key that is not there has nothing to give back or forget. */
+static inline void ps_alter(ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t fingerprint,
+                            uint64_t now, uint64_t cost, ps_caller caller, ps_change change) {
+    bool ring_done = false;
+    for (;;) {
+        uint64_t index = ps_table_find(&limit->table, fingerprint), state, next;
+        ps_claim claim = PS_FOUND;
+        if (change == PS_FORCE)
+            claim = ps_locate(limiter, limit, fingerprint, now, caller, &index, &state);
+        if (index == PS_NO_SLOT || claim == PS_FULL)
+            return;
+        ps_pair *slot = &limit->table.slots[index];
+        ps_word *tail = ps_tail(limit, index);
+        if (claim == PS_FOUND) {
+            state = ps_load_acquire(&slot->state);
+            if (ps_is_tentative(state)) {
+                if (change != PS_FORCE)
+                    return;
+                continue;
+            }
+        }
+        uint64_t word = claim == PS_CLAIMED ? ps_fresh(p, tail, now) : ps_word_as(limit, p, state, now);
+        if (change == PS_FORCE) {
+            next = ps_force(p, word, tail, now, cost);
+        } else if (change == PS_FORGET) {
+            ps_retire(p, word, tail);
+            next = ps_fresh(p, tail, now);
+        } else {
+            if (p->algorithm == PS_SLIDING_WINDOW && !ring_done) {
+                cost = ps_window_refund_ring(p, word, tail, now, cost);
+                ring_done = true;
+            }
+            next = ps_refund_word(p, word, tail, now, cost);
+        }
+        if (next == state || ps_pair_exchange(slot, fingerprint, state, fingerprint, next)) {
+            if (p->algorithm == PS_SLIDING_LOG && change == PS_FORCE)
+                ps_log_publish(p, word, next, tail, now);
+            return;
+        }
+    }
+}
+
+/* ---- all limits, one key ---- */
+
+static inline const ps_policy *ps_policy_now(const ps_limiter *limiter, const ps_limit *limit, uint64_t tier) {
+    return &limit->policies[ps_load_acquire(&limiter->current[tier])];
+}
+
+static inline void ps_decision_begin(ps_decision *decision) {
+    *decision = (ps_decision){.allowed = true, .remaining = UINT64_MAX};
+}
+
+/* Adds one limit's view to the decision over all. */
+static inline void ps_decision_add(ps_decision *decision, const ps_policy *p, uint64_t index, const ps_view *view) {
+    bool worse = view->allowed ? decision->allowed && view->remaining < decision->remaining
+                               : decision->allowed || view->retry_ns > decision->retry_ns;
+    if (worse || index == 0) {
+        decision->index = index;
+        decision->limit = p->limit;
+        decision->remaining = view->remaining;
+    }
+    if (!view->allowed)
+        decision->allowed = false;
+    if (view->retry_ns > decision->retry_ns)
+        decision->retry_ns = view->retry_ns;
+    if (view->reset_ns > decision->reset_ns)
+        decision->reset_ns = view->reset_ns;
+}
+
+/* The decision that ps_hit would take now; takes nothing. */
+static inline bool ps_peek(ps_limiter *limiter, uint64_t fingerprint, uint64_t tier, uint64_t now, uint64_t cost,
+                           ps_decision *decision) {
+    ps_decision_begin(decision);
+    for (uint64_t i = 0; i < limiter->limit_count; i++) {
+        const ps_policy *p = ps_policy_now(limiter, &limiter->limits[i], tier);
+        ps_view view;
+        ps_look(limiter, &limiter->limits[i], p, fingerprint, now, cost, &view);
+        ps_decision_add(decision, p, i, &view);
+    }
+    if (!decision->allowed) { /* what another limit would still have admitted is not taken from it */
+        const ps_policy *p = ps_policy_now(limiter, &limiter->limits[decision->index], tier);
+        (void)p;
+    }
+    return decision->allowed;
+}
+
+/* Takes from the limits in order; gives back and says no when one of them refuses. */
+static inline bool ps_take_all(ps_limiter *limiter, uint64_t fingerprint, uint64_t tier, uint64_t now, uint64_t cost,
+                               ps_caller caller, ps_decision *decision) {
+    if (decision)
+        ps_decision_begin(decision);
+    for (uint64_t i = 0; i < limiter->limit_count; i++) {
+        const ps_limit *limit = &limiter->limits[i];
+        const ps_policy *p = ps_policy_now(limiter, limit, tier);
+        ps_view view;
+        ps_outcome outcome = ps_take(limiter, limit, p, fingerprint, now, cost, caller, decision ? &view : 0);
+        if (decision)
+            ps_decision_add(decision, p, i, &view);
+        if (outcome != PS_ADMITTED) {
+            while (i-- > 0) {
+                limit = &limiter->limits[i];
+                ps_alter(limiter, limit, ps_policy_now(limiter, limit, tier), fingerprint, now, cost, caller, PS_GIVE_BACK);
+            }
+            return false;
+        }
+    }
+    return true;
+}
+
+/* One decision: true when `cost` was taken from every limit. `decision` may be NULL. */
+static inline bool ps_hit(ps_limiter *limiter, uint64_t fingerprint, uint64_t tier, uint64_t now, uint64_t cost,
+                          ps_caller caller, ps_decision *decision) {
+    bool allowed;
+    if (limiter->limit_count == 1) {
+        allowed = ps_take_all(limiter, fingerprint, tier, now, cost, caller, decision);
+    } else {
+        ps_decision looked;
+        allowed = ps_peek(limiter, fingerprint, tier, now, cost, &looked);
+        if (!allowed && decision)
+            *decision = looked;
+        if (allowed)
+            allowed = ps_take_all(limiter, fingerprint, tier, now, cost, caller, decision);
+    }
+    ps_count(caller, allowed ? &caller.cell->admitted : &caller.cell->denied, 1);
+    if (!allowed)
+        ps_note_refused(caller, fingerprint);
+    return allowed;
+}
+
+static inline void ps_change_all(ps_limiter *limiter, uint64_t fingerprint, uint64_t tier, uint64_t now, uint64_t cost,
+                                 ps_caller caller, ps_change change, bool only_held) {
+    for (uint64_t i = 0; i < limiter->limit_count; i++) {
+        const ps_policy *p = ps_policy_now(limiter, &limiter->limits[i], tier);
+        if (!only_held || p->algorithm == PS_CONCURRENCY)
+            ps_alter(limiter, &limiter->limits[i], p, fingerprint, now, cost, caller, change);
+    }
+}
+
+/* Asks for the key's lines ahead of a decision; for batches. */
+static inline void ps_prefetch_key(const ps_limiter *limiter, uint64_t fingerprint) {
+    for (uint64_t i = 0; i < limiter->limit_count; i++) {
+        const ps_limit *limit = &limiter->limits[i];
+        uint64_t home = ps_table_home(&limit->table, fingerprint);
+        ps_prefetch(&limit->table.slots[home]);
+        if (limit->tail_words)
+            ps_prefetch(ps_tail(limit, home));
+    }
+}
+
+/* ---- the whole limiter ---- */
+
+/* Bytes of the mapping for `capacity` keys; the caller has checked that they can be counted. */
+static inline size_t ps_limiter_bytes(uint64_t capacity, const uint64_t *tail_words, uint64_t limit_count) {
+    uint64_t slots = ps_table_slots(ps_table_homes(capacity)), bytes = sizeof(ps_cell) * PS_CELLS;
+    for (uint64_t i = 0; i < limit_count; i++)
+        bytes += slots * (sizeof(ps_pair) + tail_words[i] * sizeof(ps_word));
+    return (size_t)bytes;
+}
+
+/* Maps the tables. policies, current, secret and evict are the caller's to fill in before the first decision.
+ * False when there is not that much memory. */
+static inline bool ps_limiter_open(ps_limiter *limiter, uint64_t capacity, const uint64_t *tail_words, uint64_t limit_count) {
+    uint64_t homes = ps_table_homes(capacity), slots = ps_table_slots(homes);
+    limiter->bytes = ps_limiter_bytes(capacity, tail_words, limit_count);
+    limiter->memory = ps_memory_map(limiter->bytes);
+    if (!limiter->memory)
+        return false;
+    limiter->limit_count = limit_count;
+    char *place = (char *)limiter->memory;
+    limiter->cells = (ps_cell *)(void *)place;
+    place += sizeof(ps_cell) * PS_CELLS;
+    for (uint64_t i = 0; i < limit_count; i++) {
+        ps_limit *limit = &limiter->limits[i];
+        limit->table = (ps_table){(ps_pair *)(void *)place, homes};
+        place += slots * sizeof(ps_pair);
+        limit->tail_words = tail_words[i];
+        limit->tails = (ps_word *)(void *)place;
+        place += slots * tail_words[i] * sizeof(ps_word);
+    }
+    return true;
+}
+
+static inline void ps_limiter_close(ps_limiter *limiter) {
+    if (limiter->memory)
+        ps_memory_unmap(limiter->memory, limiter->bytes);
+    limiter->memory = 0;
+}
+
+/* Forgets every key of one limit. Slots are given back, never emptied: a search that runs now must not stop short. */
+static inline void ps_clear(const ps_limit *limit) {
+    uint64_t slots = ps_table_slots(limit->table.homes);
+    for (uint64_t index = 0; index < slots; index++) {
+        ps_pair *slot = &limit->table.slots[index];
+        for (;;) {
+            uint64_t key = ps_load_acquire(&slot->key), state = ps_load_acquire(&slot->state);
+            if (key <= PS_SLOT_FREE || ps_is_tentative(state))
+                break;
+            ps_retire(&limit->policies[0], state, ps_tail(limit, index));
+            if (ps_pair_exchange(slot, key, state, PS_SLOT_FREE, 0))
+                break;
+        }
+    }
+}
+
+/* Rewrites every bucket word that another policy wrote as its tier's present one would; for a replacement. */
+static inline void ps_convert_all(ps_limiter *limiter, uint64_t old_number, uint64_t new_number, uint64_t now) {
+    for (uint64_t i = 0; i < limiter->limit_count; i++) {
+        const ps_limit *limit = &limiter->limits[i];
+        const ps_policy *to = &limit->policies[new_number];
+        uint64_t slots = to->algorithm == PS_TOKEN_BUCKET ? ps_table_slots(limit->table.homes) : 0;
+        for (uint64_t index = 0; index < slots; index++) {
+            ps_pair *slot = &limit->table.slots[index];
+            for (;;) {
+                uint64_t key = ps_load_acquire(&slot->key), state = ps_load_acquire(&slot->state);
+                if (key <= PS_SLOT_FREE || ps_is_tentative(state) || state == 0 || state >> to->tag_shift != old_number)
+                    break;
+                if (ps_pair_exchange(slot, key, state, key, ps_bucket_convert(&limit->policies[old_number], to, state, now)))
+                    break;
+            }
+        }
+    }
+}
+
+/* What slot `index` of a limit holds: false when no key is established there or nothing counts against it. */
+static inline bool ps_inspect(const ps_limit *limit, uint64_t index, uint64_t now, uint64_t *fingerprint, uint64_t *spent) {
+    const ps_pair *slot = &limit->table.slots[index];
+    uint64_t key = ps_load_acquire(&slot->key), state = ps_load_acquire(&slot->state);
+    if (key <= PS_SLOT_FREE || ps_is_tentative(state))
+        return false;
+    const ps_policy *p = &limit->policies[0];
+    uint64_t debt = ps_debt(limit, index, state, now);
+    if (p->algorithm == PS_TOKEN_BUCKET) { /* whole and begun tokens */
+        uint64_t token = limit->policies[state >> p->tag_shift].token_ticks;
+        debt = debt / token + (debt % token != 0);
+    }
+    *fingerprint = key;
+    *spent = debt;
+    return debt != 0;
+}
+
+#endif

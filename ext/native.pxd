@@ -1,0 +1,149 @@
+# What the C headers offer, as Cython sees it; the only `cdef extern` of the core.
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from cpython.object cimport PyObject
+
+cdef extern from "limiter.h" nogil:
+    ctypedef struct ps_word:
+        pass
+
+    uint64_t ps_load_acquire(const ps_word *word)
+    void ps_store_release(ps_word *word, uint64_t value)
+    uint64_t ps_load_relaxed(const ps_word *word)
+
+    ctypedef struct ps_secret:
+        uint64_t k0
+        uint64_t k1
+
+    ctypedef struct ps_sip:
+        pass
+
+    int PS_KEY_STR, PS_KEY_BYTES, PS_KEY_INT, PS_KEY_TUPLE
+    uint64_t ps_fingerprint(const ps_secret *secret, unsigned char type, const void *data, size_t count)
+    uint64_t ps_fingerprint_int(const ps_secret *secret, int64_t value)
+    void ps_sip_begin(ps_sip *sip, const ps_secret *secret)
+    void ps_sip_item(ps_sip *sip, unsigned char type, const void *data, size_t count)
+    void ps_sip_byte(ps_sip *sip, unsigned char byte)
+    uint64_t ps_sip_finish(ps_sip *sip)
+
+    ctypedef struct ps_clock:
+        pass
+
+    uint64_t ps_clock_now(ps_clock *clock)
+    bint ps_thread_setup()
+    uint64_t ps_thread_number()
+    void ps_thread_after_fork()
+
+    ctypedef struct ps_policy:
+        uint32_t algorithm
+        uint32_t resolution
+        uint64_t limit
+        uint64_t per_ns
+        uint64_t tag
+        uint64_t ticks_per_ns
+        uint64_t token_ticks
+        uint64_t span_ticks
+        uint32_t tag_shift
+        uint32_t count_bits
+        uint32_t age_bits
+        uint32_t version_bits
+        uint64_t per_inverse
+        uint64_t grid_ns
+        uint32_t first_hit
+        uint32_t ring
+
+    ctypedef struct ps_table:
+        uint64_t homes
+
+    ctypedef struct ps_limit:
+        ps_table table
+        ps_policy *policies
+
+    ctypedef struct ps_refused:
+        ps_word fingerprint
+        ps_word count
+
+    ctypedef struct ps_cell:
+        ps_word admitted
+        ps_word denied
+        ps_word evicted
+        ps_refused[64][4] refused
+
+    ctypedef struct ps_caller:
+        ps_cell *cell
+        uint64_t number
+
+    ctypedef struct ps_limiter:
+        ps_limit *limits
+        uint64_t limit_count
+        ps_word *current
+        ps_secret secret
+        bint evict
+        ps_cell *cells
+        size_t bytes
+
+    ctypedef struct ps_decision:
+        bint allowed
+        uint64_t limit
+        uint64_t remaining
+        uint64_t retry_ns
+        uint64_t reset_ns
+        uint64_t index
+
+    ctypedef enum ps_change:
+        PS_GIVE_BACK
+        PS_FORCE
+        PS_FORGET
+
+    int PS_CELLS, PS_CELL_GIL, PS_REFUSED_SETS, PS_REFUSED_WAYS
+    uint64_t PS_HORIZON, PS_NEVER
+
+    uint64_t ps_table_homes(uint64_t capacity)
+    uint64_t ps_table_slots(uint64_t homes)
+    size_t ps_limiter_bytes(uint64_t capacity, const uint64_t *tail_words, uint64_t limit_count)
+    bint ps_limiter_open(ps_limiter *limiter, uint64_t capacity, const uint64_t *tail_words, uint64_t limit_count)
+    void ps_limiter_close(ps_limiter *limiter)
+    bint ps_hit(ps_limiter *limiter, uint64_t fingerprint, uint64_t tier, uint64_t now, uint64_t cost,
+                ps_caller caller, ps_decision *decision)
+    bint ps_peek(ps_limiter *limiter, uint64_t fingerprint, uint64_t tier, uint64_t now, uint64_t cost,
+                 ps_decision *decision)
+    void ps_change_all(ps_limiter *limiter, uint64_t fingerprint, uint64_t tier, uint64_t now, uint64_t cost,
+                       ps_caller caller, ps_change change, bint only_held)
+    void ps_prefetch_key(const ps_limiter *limiter, uint64_t fingerprint)
+    void ps_clear(const ps_limit *limit)
+    void ps_convert_all(ps_limiter *limiter, uint64_t old_number, uint64_t new_number, uint64_t now)
+    bint ps_inspect(const ps_limit *limit, uint64_t index, uint64_t now, uint64_t *fingerprint, uint64_t *spent)
+
+cdef extern from "batch/columns.h" nogil:
+    struct ArrowSchema:
+        const char *format
+    struct ArrowArray:
+        int64_t length
+    void ps_column_ints(const ps_secret *secret, const char *rows, int64_t count, int64_t stride, unsigned width,
+                        bint is_signed, uint64_t *out)
+    void ps_column_bytes(const ps_secret *secret, const char *rows, int64_t count, int64_t stride, int64_t width,
+                         uint64_t *out)
+    void ps_column_ucs4(const ps_secret *secret, const char *rows, int64_t count, int64_t stride, int64_t width,
+                        uint64_t *out)
+    int64_t ps_arrow_null(const ArrowArray *array)
+    bint ps_column_arrow(const ps_secret *secret, const ArrowSchema *schema, const ArrowArray *array, uint64_t *out)
+
+cdef extern from *:
+    """
+    /* The cell of a caller that runs Python code: with the GIL, its holder's; without, the thread's own. */
+    #if defined(Py_GIL_DISABLED)
+    #define PS_PYTHON_CELL ps_thread_number()
+    #else
+    #define PS_PYTHON_CELL PS_CELL_GIL
+    #endif
+    """
+    uint64_t PS_PYTHON_CELL
+    bint PyUnicode_IS_COMPACT_ASCII(object text)
+    const void *PyUnicode_DATA(object text)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    long long PyLong_AsLongLongAndOverflow(object number, int *overflow) except? -1
+
+    ctypedef struct PyMethodDef:
+        pass
+    ctypedef struct PyMethodDescrObject:
+        PyMethodDef *d_method
+    object PyDescr_NewMethod(object type, PyMethodDef *method)

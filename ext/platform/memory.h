@@ -1,0 +1,43 @@
+/* Zeroed, page-aligned memory for tables; its pages cost nothing until they are touched. */
+#ifndef PENSTOCK_MEMORY_H
+#define PENSTOCK_MEMORY_H
+
+#include <stddef.h>
+
+/* 64 on every x86-64 and most Arm64 parts; a guess elsewhere, and only speed depends on it. */
+#define PS_CACHE_LINE 64
+
+#if defined(_WIN32)
+#include <windows.h>
+static inline void *ps_memory_map(size_t bytes) {
+    return VirtualAlloc(NULL, bytes, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+}
+static inline void ps_memory_unmap(void *start, size_t bytes) {
+    (void)bytes;
+    VirtualFree(start, 0, MEM_RELEASE);
+}
+#else
+#include <sys/mman.h>
+#if !defined(MAP_ANONYMOUS)
+#define MAP_ANONYMOUS MAP_ANON
+#endif
+/* NULL when there is not that much. Private: after fork each side has its own copy (engine contract 3). */
+static inline void *ps_memory_map(size_t bytes) {
+    void *start = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return start == MAP_FAILED ? NULL : start;
+}
+static inline void ps_memory_unmap(void *start, size_t bytes) { munmap(start, bytes); }
+#endif
+
+#if defined(_MSC_VER) && !defined(__clang__)
+#include <intrin.h>
+#if defined(_M_ARM64)
+#define ps_prefetch(address) __prefetch((const void *)(address))
+#else
+#define ps_prefetch(address) _mm_prefetch((const char *)(address), _MM_HINT_T0)
+#endif
+#else
+#define ps_prefetch(address) __builtin_prefetch(address)
+#endif
+
+#endif

@@ -1,0 +1,110 @@
+"""Clocks: the protocol, and one that tests move by hand. The system's own clock is in the core."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+NS = 1_000_000_000
+
+
+class Clock(Protocol):
+    """Where a limiter takes its time from. Both in nanoseconds; a step back is treated as standing still."""
+
+    def now_ns(self) -> int:
+        """Time that only moves forward; its origin does not matter."""
+
+    def wall_ns(self) -> int:
+        """Time since the Unix epoch, for windows on the epoch grid; read once, when the limiter is made."""
+
+
+def seconds_to_ns(name: str, seconds: float) -> int:
+    """Seconds, finite and not negative, as the nearest whole number of nanoseconds."""
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds, not {type(seconds).__name__}")
+    if not math.isfinite(seconds) or seconds < 0:
+        raise ValueError(f"{name}={seconds!r} must be finite and not negative")
+    return round(seconds * NS)
+
+
+def ns_to_seconds(ns: int) -> float:
+    """Nanoseconds as float seconds, never rounded to a shorter wait: seconds_to_ns gives at least `ns` back."""
+    seconds = ns / NS
+    while round(seconds * NS) < ns:
+        seconds = math.nextafter(seconds, math.inf)
+    return seconds
+
+
+class SystemClock:
+    """The clock a limiter uses by default, for whatever else must agree with it. CLOCK_BOOTTIME where there is one:
+    it counts the time that the machine sleeps."""
+
+    _id: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC) if hasattr(time, "clock_gettime_ns") else -1
+
+    def now_ns(self) -> int:
+        return time.clock_gettime_ns(self._id) if self._id >= 0 else time.monotonic_ns()
+
+    def wall_ns(self) -> int:
+        return time.time_ns()
+
+
+class ManualClock:
+    """A clock that stands still until it is told otherwise; whoever waits on it is woken by the telling.
+
+    start: seconds since the Unix epoch. Safe from any thread.
+
+    >>> from penstock import Limiter
+    >>> clock = ManualClock()
+    >>> limiter = Limiter("1/minute", clock=clock)
+    >>> limiter.hit("a"), limiter.hit("a")
+    (True, False)
+    >>> clock.advance(60)
+    >>> limiter.hit("a")
+    True
+    """
+
+    def __init__(self, start: float = 0.0) -> None:
+        self._ns = seconds_to_ns("start", start)
+        self._lock = threading.Lock()
+        self._watchers: dict[int, Callable[[], None]] = {}
+
+    def now_ns(self) -> int:
+        return self._ns
+
+    def wall_ns(self) -> int:
+        return self._ns
+
+    def advance(self, seconds: float) -> None:
+        """Moves time on by `seconds`, to the nearest nanosecond."""
+        step = seconds_to_ns("seconds", seconds)
+        with self._lock:
+            self._ns += step
+        self._wake()
+
+    def set_ns(self, ns: int) -> None:
+        """Sets the time outright; setting it back is how to test a clock that steps back."""
+        if isinstance(ns, bool) or not isinstance(ns, int):
+            raise TypeError(f"ns must be an int, not {type(ns).__name__}")
+        with self._lock:
+            self._ns = ns
+        self._wake()
+
+    def watch(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Calls `wake` after every move of this clock, until the function returned is called."""
+        with self._lock:
+            self._watchers[id(wake)] = wake
+
+        def unwatch() -> None:
+            with self._lock:
+                self._watchers.pop(id(wake), None)
+
+        return unwatch
+
+    def _wake(self) -> None:
+        with self._lock:
+            watchers = list(self._watchers.values())
+        for wake in watchers:
+            wake()

@@ -1,0 +1,63 @@
+"""Every exception that penstock raises on its own account.
+
+    PenstockError
+    ├── RateSyntaxError (ValueError)   a rate string that cannot be read, with the place marked
+    ├── CostTooLarge (ValueError)      waiting for this cost could never help
+    ├── RateLimited                    refused; carries the Decision
+    ├── SyncError                      the exchange with Redis
+    └── SegmentError                   a shared segment
+
+A wrong type is a TypeError, a value outside its rule a ValueError; both name the parameter, the value and the rule.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from penstock.decision import Decision
+
+
+class PenstockError(Exception):
+    """The root of all errors that are penstock's own."""
+
+
+class RateSyntaxError(PenstockError, ValueError):
+    """A rate string that cannot be read.
+
+    text: the whole string; position: the index in it where reading stopped; reason: what was expected there.
+    """
+
+    def __init__(self, text: str, position: int, reason: str) -> None:
+        self.text = text
+        self.position = position
+        self.reason = reason
+        shown = text if len(text) <= 200 else text[:200] + "…"
+        super().__init__(f"{reason}\n  {shown!r}\n  {' ' * (1 + len(repr(shown[:position])) - 2)}^")
+
+    def __reduce__(self) -> tuple[type[RateSyntaxError], tuple[str, int, str]]:
+        return type(self), (self.text, self.position, self.reason)
+
+
+class CostTooLarge(PenstockError, ValueError):
+    """A cost above what a limit ever admits at once, where the caller would have waited for it."""
+
+
+class RateLimited(PenstockError):
+    """A call was refused. decision: the Decision, with retry_after in seconds."""
+
+    def __init__(self, decision: Decision) -> None:
+        self.decision = decision
+        wait = "waiting will not help" if decision.retry_after == float("inf") else f"retry in {decision.retry_after:.3g} s"
+        super().__init__(f"limit of {decision.limit} reached, {decision.remaining} left; {wait}")
+
+    def __reduce__(self) -> tuple[type[RateLimited], tuple[Decision]]:
+        return type(self), (self.decision,)
+
+
+class SyncError(PenstockError):
+    """The exchange with Redis cannot be set up as asked."""
+
+
+class SegmentError(PenstockError):
+    """A shared segment cannot be opened as asked."""

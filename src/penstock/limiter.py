@@ -1,0 +1,382 @@
+"""Limiter, the one object most people touch."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, TypeVar, cast
+
+from penstock._backend import Engine, adopt
+from penstock.clock import Clock, seconds_to_ns
+from penstock.decision import Decision, Stats, TopKey
+from penstock.errors import CostTooLarge, RateLimited
+from penstock.policy import Policy, compile_policies, replace_policies
+from penstock.rate import Algorithm, Concurrency, FixedWindow, Limit, SlidingLog, SlidingWindow, TokenBucket, check_count, parse_rate
+from penstock.reservation import Hold, Reservation
+from penstock.waiting import Waiters
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+Key = str | bytes | int | tuple[str | bytes | int, ...]
+Rates = str | Limit
+P = ParamSpec("P")
+R = TypeVar("R")
+
+CAPACITY_DEFAULT = 65_536
+MEMORY_DEFAULT = 64 * 2**20
+"""Without `capacity`, as many keys as CAPACITY_DEFAULT or as fit in this many bytes, whichever is less."""
+
+
+def read_limits(name: str, rates: Sequence[Rates], algorithm: str) -> list[Limit]:
+    """Rate strings and limits, mixed -> limits, in order."""
+    limits: list[Limit] = []
+    for rate in rates:
+        if isinstance(rate, str):
+            limits.extend(parse_rate(rate, algorithm))
+        elif isinstance(rate, (TokenBucket, SlidingWindow, SlidingLog, FixedWindow, Concurrency)):
+            limits.append(rate)
+        else:
+            raise TypeError(f"{name} must be rate strings or limits such as TokenBucket(10), not {type(rate).__name__}")
+    return limits
+
+
+def read_tiers(tiers: Mapping[str, Rates | Sequence[Rates]], algorithm: str) -> dict[str | None, list[Limit]]:
+    """The limits of each named tier."""
+    if not isinstance(tiers, Mapping):
+        raise TypeError(f"tiers must map names to rates, not {type(tiers).__name__}")
+    read: dict[str | None, list[Limit]] = {}
+    for name, rates in tiers.items():
+        if not isinstance(name, str):
+            raise TypeError(f"tiers: a name must be a str, not {type(name).__name__}")
+        several = [rates] if isinstance(rates, str) or not isinstance(rates, Sequence) else rates
+        read[name] = read_limits(f"tiers[{name!r}]", several, algorithm)
+    return read
+
+
+def read_secret(secret: bytes | None) -> bytes:
+    """The 16 bytes that key the hash: random, or drawn from what is given so that instances agree."""
+    if secret is None:
+        return os.urandom(16)
+    if not isinstance(secret, bytes):
+        raise TypeError(f"secret must be bytes, not {type(secret).__name__}")
+    if len(secret) < 16:
+        raise ValueError(f"secret has {len(secret)} bytes; at least 16 are needed")
+    return hashlib.blake2b(secret, digest_size=16, person=b"penstock key").digest()
+
+
+def choose_capacity(capacity: int | None, policies: Sequence[Policy]) -> int:
+    """Keys to rate the tables for, checked against the machine's memory."""
+    each = sum((16 + 8 * policy.tail_words) * 143 // 100 for policy in policies)
+    if capacity is None:
+        return max(64, min(CAPACITY_DEFAULT, MEMORY_DEFAULT // each))
+    if check_count("capacity", capacity) * each > memory_of_machine():
+        raise MemoryError(f"capacity={capacity} needs {capacity * each} bytes of tables; this machine has {memory_of_machine()}")
+    return capacity
+
+
+def memory_of_machine() -> int:
+    """Bytes of physical memory, or a bound no machine reaches where that can't be asked."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return 2**46
+
+
+class LimiterMethods(Engine):
+    """What a limiter offers beside the engine's own decisions; Limiter is this with the methods that must be fast."""
+
+    __slots__ = ("__weakref__", "_clock", "_limits", "_policies", "_tier_index", "_waiters", "name")
+
+    def __init__(
+        self,
+        *limits: Rates,
+        algorithm: Algorithm = "token-bucket",
+        tiers: Mapping[str, Rates | Sequence[Rates]] | None = None,
+        capacity: int | None = None,
+        on_full: Literal["evict", "deny"] = "evict",
+        name: str | None = None,
+        secret: bytes | None = None,
+        clock: Clock | None = None,
+        remember_names: bool = False,
+    ) -> None:
+        if on_full not in ("evict", "deny"):
+            raise ValueError(f'on_full={on_full!r} must be "evict" or "deny"')
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"name must be a str, not {type(name).__name__}")
+        if clock is not None and not (hasattr(clock, "now_ns") and hasattr(clock, "wall_ns")):
+            raise TypeError(f"clock must have now_ns() and wall_ns(), which {type(clock).__name__} does not")
+        by_tier: dict[str | None, list[Limit]] = {}
+        if limits or not tiers:
+            by_tier[None] = read_limits("limits", limits, algorithm)
+        if tiers is not None:
+            by_tier.update(read_tiers(tiers, algorithm))
+        self._limits = by_tier
+        self._policies = compile_policies(list(by_tier.values()), clock.wall_ns() if clock else time.time_ns())
+        self._tier_index = {tier: index for index, tier in enumerate(by_tier)}
+        self._clock = clock
+        self._waiters = Waiters(clock)
+        self.name = name
+        super().__init__(
+            self._policies,
+            self._tier_index,
+            capacity=choose_capacity(capacity, self._policies[0]),
+            evict=on_full == "evict",
+            secret=read_secret(secret),
+            clock=clock,
+            remember=bool(remember_names),
+        )
+
+    # ---- taking and giving back ----
+
+    def refund(self, key: Key, cost: int = 1, tier: str | None = None) -> None:
+        """Give `cost` units of `key` back to every limit, never above full.
+
+        A window gives back what would have expired first, since it is not known which hit is meant: it never admits more
+        than it promised. Arguments and errors as for `hit`.
+        """
+        super().refund(key, cost, tier)
+        self._wake(key)
+
+    def release(self, key: Key, cost: int = 1, tier: str | None = None) -> None:
+        """Give `cost` units of `key` back to the Concurrency limits alone; what `hold` does at its end."""
+        super().release(key, cost, tier)
+        self._wake(key)
+
+    def reset(self, key: Key) -> None:
+        """Make `key` as good as new under every limit."""
+        super().reset(key)
+        self._wake(key)
+
+    def clear(self) -> None:
+        """Make every key as good as new. Not one instant for all: keys hit meanwhile may be cleared or not."""
+        super().clear()
+        self._waiters.wake()
+
+    def reserve(self, key: Key, cost: int, tier: str | None = None) -> Reservation:
+        """Take `cost` units now and charge what was really used later, by `settle` on the Reservation (true when taken)."""
+        return Reservation(self, key, cost, tier, self.check(key, cost, tier))
+
+    def hold(self, key: Key, cost: int = 1, tier: str | None = None, timeout: float | None = 0.0) -> Hold:
+        """Units of a Concurrency limit for the length of a `with` or `async with` block.
+
+        Other limits of this limiter are taken at the start and not given back. timeout: seconds to wait for a turn; 0
+        raises RateLimited at once when it is not free, None waits without end. Raises TypeError for a limiter without a
+        Concurrency limit, CostTooLarge for a cost that never fits.
+        """
+        if not self._holds():
+            raise TypeError(f"hold() needs a Concurrency limit; {self!r} has none")
+        self.fingerprint(key)
+        self._check_wait(cost, tier, timeout)
+        return Hold(self, key, cost, tier, timeout)
+
+    # ---- waiting ----
+
+    def acquire(self, key: Key, cost: int = 1, timeout: float | None = None, tier: str | None = None) -> bool:
+        """Take `cost` units of `key`, waiting for them if need be; False when `timeout` seconds were not enough.
+
+        First come, first served for each key, threads and tasks in one line. Callers of `hit` do not queue. Raises
+        CostTooLarge when no wait could help.
+        """
+        return self._wait(key, cost, tier, timeout).allowed
+
+    async def acquire_async(self, key: Key, cost: int = 1, timeout: float | None = None, tier: str | None = None) -> bool:
+        """`acquire` in asyncio. A cancelled task leaves the line and has taken nothing."""
+        return (await self._wait_async(key, cost, tier, timeout)).allowed
+
+    def _wait(self, key: Key, cost: int, tier: str | None, timeout: float | None) -> Decision:
+        timeout_ns, ask, first = self._prepare_wait(key, cost, tier, timeout)
+        return first if first is not None else self._waiters.wait(self.fingerprint(key), ask, timeout_ns)
+
+    async def _wait_async(self, key: Key, cost: int, tier: str | None, timeout: float | None) -> Decision:
+        timeout_ns, ask, first = self._prepare_wait(key, cost, tier, timeout)
+        return first if first is not None else await self._waiters.wait_async(self.fingerprint(key), ask, timeout_ns)
+
+    def _prepare_wait(
+        self, key: Key, cost: int, tier: str | None, timeout: float | None
+    ) -> tuple[int | None, Callable[[], Decision], Decision | None]:
+        """(timeout in ns, how to ask, the answer if there is one at once)."""
+        timeout_ns = self._check_wait(cost, tier, timeout)
+
+        def ask() -> Decision:
+            """Looks before it takes, so that a wait is not counted as one refusal for each look."""
+            decision = self.peek(key, cost, tier)
+            return self.check(key, cost, tier) if decision else decision
+
+        if self._waiters.any(self.fingerprint(key)):
+            return timeout_ns, ask, self.peek(key, cost, tier)._replace(allowed=False) if timeout_ns == 0 else None
+        decision = self.check(key, cost, tier)
+        return timeout_ns, ask, decision if decision or timeout_ns == 0 else None
+
+    def _check_wait(self, cost: int, tier: str | None, timeout: float | None) -> int | None:
+        """Raises for arguments that no wait can satisfy; the timeout in nanoseconds."""
+        check_count("cost", cost)
+        for policy in self._policies[self._tier(tier)]:
+            if cost > policy.limit:
+                raise CostTooLarge(f"cost={cost} can never be admitted: a limit admits at most {policy.limit} at once")
+        return None if timeout is None else seconds_to_ns("timeout", timeout)
+
+    def _tier(self, tier: str | None) -> int:
+        if tier not in self._tier_index:
+            raise ValueError(f"tier={tier!r} must be one of {', '.join(map(repr, self._tier_index))}")
+        return self._tier_index[tier]
+
+    def _wake(self, key: Key) -> None:
+        if self._waiters.any(fingerprint := self.fingerprint(key)):
+            self._waiters.wake(fingerprint)
+
+    def _holds(self) -> bool:
+        return any(isinstance(limit, Concurrency) for limit in next(iter(self._limits.values())))
+
+    # ---- the decorator ----
+
+    def limit(
+        self,
+        key: Key | Callable[..., Key] | None = None,
+        cost: int | Callable[..., int] = 1,
+        tier: str | Callable[..., str | None] | None = None,
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Decorator for functions and coroutine functions: each call is one hit, or raises RateLimited.
+
+        key, cost, tier: constants, or functions of the call's arguments; without a key all calls share the function's
+        name. A Concurrency limit is held while the function runs.
+        """
+
+        def decorate(function: Callable[P, R]) -> Callable[P, R]:
+            if not callable(function):
+                raise TypeError(f"limit() decorates functions, not {type(function).__name__}")
+            name = f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
+
+            def facts(*args: Any, **kwargs: Any) -> tuple[Key, int, str | None]:
+                return (
+                    key(*args, **kwargs) if callable(key) else name if key is None else key,
+                    cost(*args, **kwargs) if callable(cost) else cost,
+                    tier(*args, **kwargs) if callable(tier) else tier,
+                )
+
+            if inspect.iscoroutinefunction(function):
+
+                @functools.wraps(function)
+                async def limited_async(*args: P.args, **kwargs: P.kwargs) -> Any:
+                    call = cast(Callable[P, Awaitable[Any]], function)
+                    if self._holds():
+                        async with self.hold(*facts(*args, **kwargs)):
+                            return await call(*args, **kwargs)
+                    self._raise_unless(self.check(*facts(*args, **kwargs)))
+                    return await call(*args, **kwargs)
+
+                return cast(Callable[P, R], limited_async)
+
+            @functools.wraps(function)
+            def limited(*args: P.args, **kwargs: P.kwargs) -> R:
+                if self._holds():
+                    with self.hold(*facts(*args, **kwargs)):
+                        return function(*args, **kwargs)
+                self._raise_unless(self.check(*facts(*args, **kwargs)))
+                return function(*args, **kwargs)
+
+            return limited
+
+        return decorate
+
+    @staticmethod
+    def _raise_unless(decision: Decision) -> None:
+        if not decision:
+            raise RateLimited(decision)
+
+    # ---- changing and looking in ----
+
+    def replace(  # type: ignore[override]
+        self,
+        *limits: Rates,
+        tiers: Mapping[str, Rates | Sequence[Rates]] | None = None,
+        algorithm: Algorithm = "token-bucket",
+    ) -> None:
+        """Put other limits in force, of the same algorithms in the same order; keys keep the units they have spent.
+
+        limits: those of calls without a tier; tiers: those of the tiers named, the others stay. ValueError, and nothing
+        changes, when the new limits do not fit the tables there are: another algorithm or number of limits, a window of
+        another `per`, a log longer than the longest it was made for.
+        """
+        by_tier = dict(self._limits)
+        if limits:
+            if None not in by_tier:
+                raise ValueError(f"this limiter has only named tiers: {', '.join(map(repr, by_tier))}")
+            by_tier[None] = read_limits("limits", limits, algorithm)
+        for tier, read in read_tiers(tiers or {}, algorithm).items():
+            self._tier(tier)
+            by_tier[tier] = read
+        policies = replace_policies(self._policies, next(iter(self._limits.values())), list(by_tier.values()))
+        super().replace(policies)
+        self._policies, self._limits = policies, by_tier
+        self._waiters.wake()
+
+    def stats(self) -> Stats:
+        """What this limiter has done and holds; reads the whole table, so not for every request."""
+        admitted, denied, evicted = self.counters()
+        return Stats(admitted, denied, evicted, self.live(), self.capacity, self.bytes)
+
+    def top(self, n: int = 10) -> list[TopKey]:
+        """The n keys that were refused most, then those that have spent most; reads the whole table."""
+        check_count("n", n)
+        denied = dict(self.denied_keys())
+        spent: dict[int, int] = {}
+        for fingerprint, _, units in self.spending(n + len(denied)):
+            spent[fingerprint] = max(units, spent.get(fingerprint, 0))
+        keys = [TopKey(f, self.name_of(f), denied.get(f, 0), spent.get(f, 0)) for f in denied.keys() | spent.keys()]
+        return sorted(keys, key=lambda key: (-key.denied, -key.spent, key.fingerprint))[:n]
+
+    def close(self) -> None:
+        """End every wait. Decisions still work; the memory goes with the object."""
+        self._waiters.close()
+
+    def __enter__(self) -> LimiterMethods:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> LimiterMethods:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        named = "" if self.name is None else f" {self.name!r}"
+        limits = "; ".join(
+            ("" if tier is None else f"{tier}: ") + ", ".join(map(repr, limits)) for tier, limits in self._limits.items()
+        )
+        return f"<Limiter{named} {limits}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Limiter cannot be copied or pickled: its counters are live; make one in each process")
+
+
+class Limiter(LimiterMethods):
+    """Rate limits for any number of keys, decided together: all admit, or nothing is taken.
+
+    limits: rate strings ("5/minute; 100/day") and TokenBucket, SlidingWindow, SlidingLog, FixedWindow or Concurrency.
+    algorithm: what the rate strings mean. tiers: name -> rates, for calls with `tier=`; without limits, every call needs
+    one. capacity: keys it is rated for (default 65,536, or fewer where keys are large); memory is fixed from the start.
+    on_full: a new key in a full table takes the place of the key that owes least ("evict") or is refused ("deny"). name:
+    for people. secret: at least 16 bytes, to make instances agree on fingerprints; random by default. clock: a
+    penstock.clock.Clock, for tests. remember_names: keep keys so that `top` can name them.
+
+    Safe from any thread; no decision takes a lock. After a fork, each process has its own copy.
+
+    >>> limiter = Limiter("2/minute")
+    >>> [limiter.hit("ip:203.0.113.7") for _ in range(3)]
+    [True, True, False]
+    """
+
+    __slots__ = ()
+
+
+adopt(Limiter, "hit", "check", "peek")

@@ -1,0 +1,221 @@
+"""From a limit as written to the numbers that the engines compute with; the only place that knows how they are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import gcd
+from typing import NamedTuple
+
+from penstock.rate import Concurrency, FixedWindow, Limit, SlidingLog, SlidingWindow, TokenBucket, check_per
+
+TOKEN_BUCKET, SLIDING_WINDOW, SLIDING_LOG, FIXED_WINDOW, CONCURRENCY = range(5)
+ALGORITHM_NAMES = ("token-bucket", "sliding-window", "sliding-log", "fixed-window", "concurrency")
+
+HORIZON = 2**57
+"""Nanoseconds (4.5 years) that a limiter can run for; past that its time stands still."""
+STATE_BITS = 63
+TICK_SHIFT = 58
+TICKS_PER_NS_MOST = 16
+
+LIMITS_MOST = 8
+TIERS_MOST = 16
+GENERATIONS = 2
+"""Each tier has this many policy numbers, so that replaced limits can be told from the present ones."""
+
+
+class Policy(NamedTuple):
+    """One limit in an engine's units; the fields are ps_policy's, explained in ext/algorithms/decision.h."""
+
+    algorithm: int
+    limit: int
+    per_ns: int = 0
+    resolution: int = 0
+    ticks_per_ns: int = 0
+    token_ticks: int = 0
+    span_ticks: int = 0
+    tag: int = 0
+    tag_shift: int = 0
+    count_bits: int = 0
+    age_bits: int = 0
+    version_bits: int = 0
+    per_inverse: int = 0
+    grid_ns: int = 0
+    first_hit: int = 0
+    ring: int = 0
+
+    @property
+    def tail_words(self) -> int:
+        """Words of 8 bytes that each slot has outside the table."""
+        if self.algorithm == SLIDING_WINDOW:
+            return self.resolution
+        if self.algorithm == SLIDING_LOG:
+            return self.ring + 1
+        return 2 if self.first_hit else 0
+
+
+def compile_policies(tiers: Sequence[Sequence[Limit]], wall_ns: int) -> list[list[Policy]]:
+    """The policies of every tier, limit by limit; a policy's tag is the number it has in the engine.
+
+    tiers: for each tier its limits; all tiers have the same algorithms in the same order, and windows the same `per`
+    (and resolution or align), because a key keeps its slot when it changes tier. wall_ns: the limiter's birth, for
+    windows on the epoch grid. Raises ValueError.
+    """
+    _check_shapes(tiers, tiers[0])
+    tag_bits = (len(tiers) * GENERATIONS - 1).bit_length()
+    most = [max(limits[i].limit for limits in tiers) for i in range(len(tiers[0]))]
+    return [
+        [_compile(limit, tier, tag_bits, wall_ns, most[i]) for i, limit in enumerate(limits)]
+        for tier, limits in enumerate(tiers)
+    ]
+
+
+def replace_policies(
+    old: Sequence[Sequence[Policy]], old_limits: Sequence[Limit], tiers: Sequence[Sequence[Limit]]
+) -> list[list[Policy]]:
+    """Policies for new limits on tables that are in use: the other generation's numbers, the old words' layout.
+
+    old: the policies in force; old_limits: the limits of one of their tiers. Raises ValueError for limits of another
+    shape, or too large for the words or rings there are; a new limiter is needed then.
+    """
+    _check_shapes(tiers, old_limits)
+    tag_bits = (len(tiers) * GENERATIONS - 1).bit_length()
+    return [
+        [
+            _recompile(limit, policy, (policy.tag + len(tiers)) % (len(tiers) * GENERATIONS), tag_bits)
+            for limit, policy in zip(limits, policies, strict=True)
+        ]
+        for limits, policies in zip(tiers, old, strict=True)
+    ]
+
+
+def _recompile(limit: Limit, old: Policy, tag: int, tag_bits: int) -> Policy:
+    if isinstance(limit, TokenBucket):
+        return _bucket(limit, tag, tag_bits)
+    if isinstance(limit, SlidingLog):
+        if limit.limit > old.ring:
+            raise ValueError(f"{limit!r}: its ring was made for at most {old.ring} admissions; make a new limiter")
+        return _sliding_log(limit, tag, old.ring)
+    if old.count_bits and limit.limit >= 2**old.count_bits:
+        raise ValueError(f"{limit!r}: its word was made for counts below {2**old.count_bits}; make a new limiter")
+    return old._replace(limit=limit.limit, tag=tag)
+
+
+def _check_shapes(tiers: Sequence[Sequence[Limit]], first: Sequence[Limit]) -> None:
+    if not 1 <= len(first) <= LIMITS_MOST:
+        raise ValueError(f"a limiter has 1 to {LIMITS_MOST} limits, not {len(first)}")
+    if len(tiers) > TIERS_MOST:
+        raise ValueError(f"a limiter has at most {TIERS_MOST} tiers (the one without a name counts), not {len(tiers)}")
+    for limits in tiers:
+        if [_shape(limit) for limit in limits] != [_shape(limit) for limit in first]:
+            raise ValueError(
+                "a key keeps its state when its limits change, so they need the same algorithms in the same order, and"
+                f" windows the same per: {_shapes(limits)} does not match {_shapes(first)}"
+            )
+
+
+def _shape(limit: Limit) -> tuple[object, ...]:
+    """What two limits must share for their keys' words to mean the same."""
+    if isinstance(limit, SlidingWindow):
+        return SlidingWindow, check_per(limit.per), limit.resolution
+    if isinstance(limit, FixedWindow):
+        return FixedWindow, check_per(limit.per), limit.align
+    return (type(limit),)
+
+
+def _shapes(limits: Sequence[Limit]) -> str:
+    return "; ".join(repr(limit) for limit in limits)
+
+
+def _compile(limit: Limit, tag: int, tag_bits: int, wall_ns: int, most: int) -> Policy:
+    match limit:
+        case TokenBucket():
+            return _bucket(limit, tag, tag_bits)
+        case SlidingWindow():
+            return _sliding_window(limit, tag, most)
+        case SlidingLog():
+            return _sliding_log(limit, tag, most)
+        case FixedWindow():
+            return _fixed_window(limit, tag, most, wall_ns)
+        case Concurrency():
+            return Policy(CONCURRENCY, limit.limit, tag=tag)
+
+
+def _bucket(limit: TokenBucket, tag: int, tag_bits: int) -> Policy:
+    """Chooses the tick: 1/q ns with the smallest q that makes a token a whole number of ticks, where q is small enough
+    for the word to hold the horizon and a full bucket twice over; else a little more than 1/q ns with the largest such q."""
+    per_ns, burst = check_per(limit.per), limit.burst or limit.limit
+    tag_shift = STATE_BITS - tag_bits
+    span_ns = -(-burst * per_ns // limit.limit)
+    most = min(TICKS_PER_NS_MOST, 2**tag_shift // (HORIZON + 2 * span_ns + 2))
+    if most < 1:
+        raise ValueError(f"{limit!r} takes too long to fill for {2 ** (tag_bits - 1)} tiers: burst * per / limit is {span_ns} ns")
+    exact = limit.limit // gcd(limit.limit, per_ns)
+    if exact <= most:
+        token_ticks = per_ns * exact // limit.limit
+    else:
+        token_ticks = per_ns * most // limit.limit
+    return Policy(
+        TOKEN_BUCKET,
+        burst,
+        per_ns,
+        ticks_per_ns=(token_ticks * limit.limit << TICK_SHIFT) // per_ns,
+        token_ticks=token_ticks,
+        span_ticks=burst * token_ticks,
+        tag=tag,
+        tag_shift=tag_shift,
+    )
+
+
+def _inverse(per_ns: int) -> int:
+    return (2**64 - 1) // per_ns
+
+
+def _sliding_window(limit: SlidingWindow, tag: int, most: int) -> Policy:
+    """Shares the word's bits out: as many to the epoch and the age as they need, half of the rest to the count beyond
+    what the largest limit needs (so that a limit can be raised later), the rest to the version."""
+    per_ns = check_per(limit.per)
+    epoch_bits = (HORIZON * limit.resolution // per_ns + 2 * limit.resolution + 8).bit_length()
+    age_bits = limit.resolution.bit_length()
+    need = most.bit_length()
+    spare = STATE_BITS - epoch_bits - age_bits - need
+    if spare < 4:
+        raise ValueError(f"{limit!r} is too large for sub-windows of {per_ns // limit.resolution} ns: raise per or lower resolution")
+    count_bits = need + min(spare // 2, 16)
+    return Policy(
+        SLIDING_WINDOW,
+        limit.limit,
+        per_ns,
+        limit.resolution,
+        tag=tag,
+        count_bits=count_bits,
+        age_bits=age_bits,
+        version_bits=STATE_BITS - epoch_bits - age_bits - count_bits,
+        per_inverse=_inverse(per_ns),
+    )
+
+
+def _sliding_log(limit: SlidingLog, tag: int, ring: int) -> Policy:
+    """The number of admissions must fit beside `live` for the whole horizon, with room for refunded ones."""
+    per_ns = check_per(limit.per)
+    count_bits = ring.bit_length() + 1
+    if 16 * ring * (HORIZON // per_ns + 1) >= 2 ** (STATE_BITS - count_bits):
+        raise ValueError(f"{limit!r} is too fast for a log: use SlidingWindow or TokenBucket")
+    return Policy(SLIDING_LOG, limit.limit, per_ns, tag=tag, count_bits=count_bits, ring=ring)
+
+
+def _fixed_window(limit: FixedWindow, tag: int, most: int, wall_ns: int) -> Policy:
+    per_ns = check_per(limit.per)
+    count_bits = STATE_BITS - (HORIZON // per_ns + 3).bit_length()
+    if most.bit_length() > count_bits:
+        raise ValueError(f"{limit!r} is too large for so short a window: at most {2**count_bits - 1}")
+    first_hit = limit.align == "first"
+    return Policy(
+        FIXED_WINDOW,
+        limit.limit,
+        per_ns,
+        tag=tag,
+        count_bits=count_bits,
+        per_inverse=_inverse(per_ns),
+        grid_ns=0 if first_hit else wall_ns % per_ns,
+        first_hit=int(first_hit),
+    )

@@ -1,0 +1,106 @@
+"""What a caller keeps between taking and giving back: a Reservation of units, a Hold on a Concurrency limit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from penstock.decision import Decision
+from penstock.errors import RateLimited
+from penstock.rate import check_count
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from penstock.limiter import Key, LimiterMethods
+
+
+class Reservation:
+    """Units taken before it is known how many will be used; true when they were taken.
+
+    decision: the Decision of the taking; cost: the units reserved.
+    """
+
+    __slots__ = ("decision", "cost", "_limiter", "_key", "_tier", "_settled")
+
+    def __init__(self, limiter: LimiterMethods, key: Key, cost: int, tier: str | None, decision: Decision) -> None:
+        self.decision = decision
+        self.cost = cost
+        self._limiter = limiter
+        self._key = key
+        self._tier = tier
+        self._settled = False
+
+    def __bool__(self) -> bool:
+        return self.decision.allowed
+
+    def __repr__(self) -> str:
+        state = "refused" if not self.decision else "settled" if self._settled else "open"
+        return f"<Reservation of {self.cost}, {state}>"
+
+    def settle(self, actual: int) -> None:
+        """Charge what was really used: the difference is given back, or taken even if it does not fit (it is owed then).
+
+        actual: units, 0 .. 2**53. Once for each reservation: RuntimeError for a second time, or for one that was refused.
+        """
+        check_count("actual", actual, least=0)
+        if not self.decision:
+            raise RuntimeError("settle() on a reservation that was refused: nothing was taken")
+        if self._settled:
+            raise RuntimeError("settle() on a reservation that is settled already")
+        self._settled = True
+        if actual > self.cost:
+            self._limiter.force(self._key, actual - self.cost, self._tier)
+        elif actual < self.cost:
+            self._limiter.refund(self._key, self.cost - actual, self._tier)
+
+
+class Hold:
+    """Units of a Concurrency limit, held inside a `with` or `async with` block and given back at its end.
+
+    Entering answers with the Decision or raises RateLimited; it waits for its turn up to `timeout` seconds (None: without
+    end). A hold that is dropped while inside gives back too. One block at a time.
+    """
+
+    __slots__ = ("_limiter", "_key", "_cost", "_tier", "_timeout", "_held")
+
+    def __init__(self, limiter: LimiterMethods, key: Key, cost: int, tier: str | None, timeout: float | None) -> None:
+        self._held = False
+        self._limiter = limiter
+        self._key = key
+        self._cost = cost
+        self._tier = tier
+        self._timeout = timeout
+
+    def _begin(self) -> None:
+        if self._held:
+            raise RuntimeError("this hold is inside a block already: make one for each block")
+
+    def _entered(self, decision: Decision) -> Decision:
+        if not decision:
+            raise RateLimited(decision)
+        self._held = True
+        return decision
+
+    def __enter__(self) -> Decision:
+        self._begin()
+        return self._entered(self._limiter._wait(self._key, self._cost, self._tier, self._timeout))
+
+    async def __aenter__(self) -> Decision:
+        self._begin()
+        return self._entered(await self._limiter._wait_async(self._key, self._cost, self._tier, self._timeout))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._give_back()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._give_back()
+
+    def __del__(self) -> None:
+        self._give_back()
+
+    def _give_back(self) -> None:
+        if self._held:
+            self._held = False
+            self._limiter.release(self._key, self._cost, self._tier)

@@ -1,0 +1,144 @@
+"""Who waits for a key, in which order, and until when: the queues behind `acquire` and `acquire_async`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from penstock.clock import NS, Clock
+from penstock.decision import Decision
+
+Ask = Callable[[], Decision]
+"""Tries to take and answers with the Decision."""
+
+
+class Waiters:
+    """For each key a queue: only its head asks, the others sleep until it is their turn. One for each limiter.
+
+    Sync and async callers stand in one line. Nobody polls: the head sleeps for the decision's retry_after, or until
+    something was given back (`wake`); a clock that a test moves by hand wakes it by moving.
+    """
+
+    def __init__(self, clock: Clock | None) -> None:
+        self._clock = clock
+        self._watch = getattr(clock, "watch", None)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._queues: dict[int, deque[Callable[[], None]]] = {}
+        self._process = os.getpid()
+        self._closed = False
+
+    def _own(self) -> None:
+        """After a fork the queues, and perhaps the lock, are those of threads that are not here."""
+        if self._process != os.getpid():
+            self._begin()
+
+    def any(self, fingerprint: int) -> bool:
+        """True while somebody waits for this key."""
+        return fingerprint in self._queues and self._process == os.getpid()
+
+    def wake(self, fingerprint: int | None = None) -> None:
+        """Lets the head of this key's queue, or of all, ask again now."""
+        if not self._queues:
+            return
+        self._own()
+        with self._lock:
+            queues = list(self._queues.values()) if fingerprint is None else [self._queues.get(fingerprint, deque())]
+            heads = [queue[0] for queue in queues if queue]
+        for head in heads:
+            head()
+
+    def close(self) -> None:
+        """Ends every wait as if its time were up."""
+        self._closed = True
+        with self._lock:
+            waiters = [waiter for queue in self._queues.values() for waiter in queue]
+        for waiter in waiters:
+            waiter()
+
+    def _join(self, fingerprint: int, wake: Callable[[], None]) -> None:
+        self._own()
+        with self._lock:
+            self._queues.setdefault(fingerprint, deque()).append(wake)
+
+    def _leave(self, fingerprint: int, wake: Callable[[], None]) -> None:
+        """Leaves the queue from any place in it; a new head is told."""
+        with self._lock:
+            queue = self._queues[fingerprint]
+            was_head = queue[0] is wake
+            queue.remove(wake)
+            head = queue[0] if was_head and queue else None
+            if not queue:
+                del self._queues[fingerprint]
+        if head is not None:
+            head()
+
+    def _now(self) -> int:
+        return time.monotonic_ns() if self._watch is None or self._clock is None else self._clock.now_ns()
+
+    def _step(self, fingerprint: int, wake: Callable[[], None], ask: Ask, deadline: int | None) -> Decision | float | None:
+        """One turn of a waiter: the Decision when it is over, else how long to sleep in real seconds (None: until woken)."""
+        rest = float("inf") if deadline is None else (deadline - self._now()) / NS
+        if self._queues[fingerprint][0] is wake:
+            decision = ask()
+            if decision or rest <= 0 or self._closed:
+                return decision
+            rest = min(rest, decision.retry_after)
+        elif rest <= 0 or self._closed:
+            return Decision(False, 0, 0, float("inf"), 0.0, 0)
+        if self._watch is not None or rest == float("inf"):
+            return None
+        return max(rest, 0.0)
+
+    def wait(self, fingerprint: int, ask: Ask, timeout_ns: int | None) -> Decision:
+        """Stands in line for the key until `ask` admits or the time is up."""
+        deadline = None if timeout_ns is None else self._now() + timeout_ns
+        event = threading.Event()
+        wake = event.set
+        self._join(fingerprint, wake)
+        unwatch = self._watch(wake) if self._watch else None
+        try:
+            while True:
+                event.clear()
+                turn = self._step(fingerprint, wake, ask, deadline)
+                if isinstance(turn, Decision):
+                    return turn
+                event.wait(None if turn is None else min(turn, threading.TIMEOUT_MAX))
+        finally:
+            if unwatch:
+                unwatch()
+            self._leave(fingerprint, wake)
+
+    async def wait_async(self, fingerprint: int, ask: Ask, timeout_ns: int | None) -> Decision:
+        """`wait` in asyncio: the loop runs on, and a cancelled task leaves the line."""
+        deadline = None if timeout_ns is None else self._now() + timeout_ns
+        loop, event = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(event.set)
+
+        self._join(fingerprint, wake)
+        unwatch = self._watch(wake) if self._watch else None
+        try:
+            while True:
+                event.clear()
+                turn = self._step(fingerprint, wake, ask, deadline)
+                if isinstance(turn, Decision):
+                    return turn
+                timer = None if turn is None else loop.call_later(turn, event.set)
+                try:
+                    await event.wait()
+                finally:
+                    if timer is not None:
+                        timer.cancel()
+        finally:
+            if unwatch:
+                unwatch()
+            self._leave(fingerprint, wake)
