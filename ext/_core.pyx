@@ -1,4 +1,4 @@
-# cython: language_level=3, binding=False, embedsignature=True, freethreading_compatible=True
+# cython: language_level=3, binding=False, embedsignature=True, embedsignature.format=clinic, freethreading_compatible=True
 # cython: cdivision=True
 """The only bridge between Python and the C headers: arguments in, decisions out; nothing is decided here."""
 
@@ -6,6 +6,9 @@ from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDED_RO, PyBUF_WRITABLE, PyBu
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
+from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_SET_ITEM
+from cpython.type cimport PyType_GenericAlloc
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.math cimport INFINITY, nextafter, rint
 from libc.string cimport memcpy, memset
@@ -16,7 +19,8 @@ import bisect
 import os
 
 from penstock.decision import Decision
-from penstock.policy import HORIZON
+from penstock.errors import shown
+from penstock.policy import HORIZON, LIMITS_MOST, TIERS_MOST
 from penstock.rate import check_count
 
 cdef ps_clock process_clock
@@ -38,19 +42,33 @@ if hasattr(os, "register_at_fork"):
 
 cdef double seconds(uint64_t ns) noexcept nogil:
     """Nanoseconds as seconds, rounded so that no wait comes out shorter; penstock.clock.ns_to_seconds in C."""
-    cdef double value
+    cdef double value = <double>ns / 1e9
+    if ns < <uint64_t>1 << 50:  # the product is within a hundredth of ns, so adding a half is rounding
+        if <uint64_t>(value * 1e9 + 0.5) >= ns:
+            return value
+        return nextafter(value, INFINITY)
     if ns == PS_NEVER:
         return INFINITY
-    value = <double>ns / 1e9
     while rint(value * 1e9) < <double>ns:
         value = nextafter(value, INFINITY)
     return value
 
 
 cdef object decision_of(const ps_decision *d):
-    return tuple.__new__(Decision, (
-        d.allowed, d.limit, d.remaining, seconds(d.retry_ns), seconds(d.reset_ns), d.index
-    ))
+    """A Decision, filled in as its tuple is: half the cost of calling the class."""
+    cdef object decision = PyType_GenericAlloc(Decision, 6)
+    set_item(decision, 0, d.allowed != 0)
+    set_item(decision, 1, d.limit)
+    set_item(decision, 2, d.remaining)
+    set_item(decision, 3, seconds(d.retry_ns))
+    set_item(decision, 4, seconds(d.reset_ns))
+    set_item(decision, 5, d.index)
+    return decision
+
+
+cdef inline void set_item(object row, Py_ssize_t place, object item) noexcept:
+    Py_INCREF(item)  # PyTuple_SET_ITEM steals one
+    PyTuple_SET_ITEM(row, place, item)
 
 
 cdef packed struct decision_row:
@@ -79,14 +97,14 @@ cdef uint64_t fingerprint_text(const ps_secret *secret, object text) except? 0:
     try:
         utf8 = PyUnicode_AsUTF8AndSize(text, &count)
     except UnicodeEncodeError:  # lone surrogates: as many keys as there are strings
-        data = text.encode("utf-8", "surrogatepass")
+        data = (<str>text).encode("utf-8", "surrogatepass")
         return ps_fingerprint(secret, PS_KEY_STR, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
     return ps_fingerprint(secret, PS_KEY_STR, utf8, count)
 
 
 cdef bytes int_bytes(object number):
     """An int as it is hashed: 8 bytes where they are enough, else as many as it takes."""
-    cdef int size = max(8, number.bit_length() // 8 + 1)
+    cdef int size = max(8, int.bit_length(number) // 8 + 1)
     return int.to_bytes(number, size, "little", signed=True)
 
 
@@ -125,17 +143,17 @@ cdef inline uint64_t fingerprint_of(const ps_secret *secret, object key) except?
     if isinstance(key, int):
         return fingerprint_number(secret, key)
     if isinstance(key, tuple):
-        return fingerprint_tuple(secret, key)
+        return fingerprint_tuple(secret, <tuple>key)
     raise TypeError(f"key must be str, bytes, int or a tuple of these, not {type(key).__name__}")
 
 
-cdef uint64_t checked_cost(object cost) except 0:
-    return check_count("cost", cost)
+cdef uint64_t checked_cost(str name, object cost) except 0:
+    return check_count(name, cost)
 
 
 cdef object batch_costs(object numpy, object costs, Py_ssize_t count):
     """Costs of a batch as an int64 array of `count`, every one checked before anything is decided."""
-    given = numpy.asarray(costs)
+    given = numpy.array(costs)  # a copy, so that nobody changes it between here and the decisions
     if given.dtype.kind not in "iu" and count:
         raise TypeError(f"costs must be integers, not {given.dtype}")
     if given.shape != (count,):
@@ -168,13 +186,20 @@ cdef int install(ps_limiter *limiter, policies) except -1:
     return 0
 
 
+cdef object clock_ns(object clock):
+    now = clock.now_ns()
+    if not isinstance(now, int):
+        raise TypeError(f"clock.now_ns() must return nanoseconds as an int, not {shown(now)}")
+    return now
+
+
 cdef inline uint64_t time_of(Engine self) except? 0:
     """Nanoseconds since this engine was made, at most PS_HORIZON; a clock of the user's never steps back."""
     cdef uint64_t now
     if self.clock is None:
         now = ps_clock_now(&process_clock) - self.birth_ns
     else:
-        read = self.clock.now_ns() - self.origin
+        read = clock_ns(self.clock) - self.origin
         now = 0 if read < 0 else min(read, HORIZON)
         if now < self.latest_ns:
             now = self.latest_ns
@@ -193,7 +218,7 @@ cdef uint64_t tier_named(Engine self, object tier) except? 99:
     index = self.tiers.get(tier) if isinstance(tier, str) or tier is None else None
     if index is None:
         known = ", ".join(repr(name) for name in self.tiers)
-        raise ValueError(f"tier={tier!r} must be one of {known}")
+        raise ValueError(f"tier={shown(tier)} must be one of {known}")
     return index
 
 
@@ -204,7 +229,7 @@ cdef inline uint64_t tier_of(Engine self, object tier) except? 99:
 
 
 cdef inline uint64_t cost_of(Engine self, object cost) except 0:
-    return 1 if cost is ONE else checked_cost(cost)
+    return 1 if cost is ONE else checked_cost("cost", cost)
 
 
 cdef inline uint64_t fingerprint_for(Engine self, object key) except? 0:
@@ -237,7 +262,7 @@ cdef object decide_batch(Engine self, object keys, object costs, object tier, bi
     cdef Py_ssize_t count = PyBytes_GET_SIZE(fingerprints) // 8
     cdef Py_buffer cost_view, out_view
     if isinstance(costs, (int, numpy.integer)) or not hasattr(costs, "__len__"):
-        one_cost = checked_cost(costs.item() if isinstance(costs, numpy.integer) else costs)
+        one_cost = checked_cost("costs", costs.item() if isinstance(costs, numpy.integer) else costs)
     else:
         costs = batch_costs(numpy, costs, count)
     out = numpy.empty(count, dtype=decision_dtype(numpy) if describe else numpy.bool_)
@@ -293,20 +318,23 @@ cdef void decide_many(Engine self, const uint64_t *prints, Py_ssize_t count, uin
 cdef bytes batch_fingerprints(Engine self, object numpy, object keys):
     """The fingerprints of all keys, 8 bytes each; nothing has been decided when one of them is no key."""
     cdef ps_limiter *limiter = limiter_of(self)
-    cdef Py_ssize_t i, count
+    cdef Py_ssize_t i
     cdef uint64_t *out
-    if isinstance(keys, numpy.ndarray) and keys.dtype.kind in "iuSU":
-        return array_fingerprints(self, numpy, keys)
+    cdef tuple rows
+    if isinstance(keys, numpy.ndarray):
+        if keys.ndim != 1:
+            raise ValueError(f"keys must have one dimension, not {keys.ndim}")
+        if keys.dtype.kind in "iuSU" and not isinstance(keys, numpy.ma.MaskedArray):
+            return array_fingerprints(self, numpy, numpy.asarray(keys))
+        keys = keys.tolist()
     if isinstance(keys, (str, bytes)):
         raise TypeError(f"keys must be several keys, not one {type(keys).__name__}")
     if hasattr(keys, "__arrow_c_array__"):
         return arrow_fingerprints(self, keys)
-    if not isinstance(keys, (list, tuple)):
-        keys = keys.tolist() if isinstance(keys, numpy.ndarray) else list(keys)
-    count = len(keys)
-    result = bytes(8 * count)
+    rows = tuple(keys)  # which nobody else can make longer
+    result = bytes(8 * len(rows))
     out = <uint64_t *>PyBytes_AS_STRING(result)
-    for i, key in enumerate(keys):
+    for i, key in enumerate(rows):
         out[i] = fingerprint_of(&limiter.secret, key)
         if self.names is not None:
             remember_name(self, out[i], key)
@@ -318,8 +346,6 @@ cdef bytes array_fingerprints(Engine self, object numpy, object keys):
     cdef Py_buffer view
     cdef uint64_t *out
     cdef Py_ssize_t width = keys.dtype.itemsize, count, stride
-    if keys.ndim != 1:
-        raise ValueError(f"keys must have one dimension, not {keys.ndim}")
     if not keys.dtype.isnative:
         keys = keys.astype(keys.dtype.newbyteorder("="))
     kind = keys.dtype.kind
@@ -353,8 +379,8 @@ cdef bytes arrow_fingerprints(Engine self, object keys):
         raise ValueError(f"keys must not be null: row {null} is")
     result = bytes(8 * array.length)
     if not ps_column_arrow(&(limiter_of(self)).secret, schema, array, <uint64_t *>PyBytes_AS_STRING(result)):
-        shown = schema.format.decode("ascii", "replace")
-        raise TypeError(f"keys must be an Arrow array of integers, utf8 or binary, not of format {shown!r}")
+        kind = "a dictionary" if schema.dictionary != NULL else f"of format {schema.format.decode('ascii', 'replace')!r}"
+        raise TypeError(f"keys must be an Arrow array of integers, utf8 or binary, not {kind}")
     return result
 
 
@@ -371,6 +397,15 @@ cdef class Engine:
         cdef ps_limiter *limiter
         if self.handle != NULL:
             raise RuntimeError("a limiter is made once: __init__ was called again")
+        if not 1 <= len(policies) <= TIERS_MOST or not 1 <= len(policies[0]) <= LIMITS_MOST:
+            raise ValueError(f"policies must be of 1 to {TIERS_MOST} tiers and 1 to {LIMITS_MOST} limits")
+        if any(len(limits) != len(policies[0]) for limits in policies):
+            raise ValueError("policies must be of as many limits in every tier")
+        if not 1 <= capacity < 2**40:  # more could not be counted in bytes
+            raise ValueError(f"capacity={capacity} must be between 1 and 2**40 - 1")
+        if len(secret) != 16:
+            raise ValueError(f"secret has {len(secret)} bytes; it must have 16")
+        origin = None if clock is None else clock_ns(clock)
         for i, policy in enumerate(policies[0]):
             tail_words[i] = policy.tail_words
         limiter = <ps_limiter *>PyMem_Malloc(sizeof(ps_limiter))
@@ -383,7 +418,12 @@ cdef class Engine:
             raise MemoryError(f"capacity={capacity} needs {needed} bytes of tables, which this machine does not give")
         memcpy(&limiter.secret, PyBytes_AS_STRING(secret), 16)
         limiter.evict = evict
-        install(limiter, policies)
+        try:
+            install(limiter, policies)
+        except BaseException:
+            ps_limiter_close(limiter)
+            PyMem_Free(limiter)
+            raise
         self.clock = clock
         self.capacity = capacity
         self.tiers = tiers
@@ -391,7 +431,7 @@ cdef class Engine:
         self.names = {} if remember else None
         self.names_most = 2 * capacity
         self.birth_ns = ps_clock_now(&process_clock)
-        self.origin = None if clock is None else clock.now_ns()
+        self.origin = origin
         self.handle = <penstock_limiter *>limiter
 
     def __dealloc__(self):
@@ -403,7 +443,7 @@ cdef class Engine:
 
     # ---- decisions ----
 
-    def hit(self, key, cost=ONE, tier=None):
+    def hit(self, key, cost=1, tier=None):
         """Take `cost` units of `key` from every limit, or nothing: True when taken."""
         cdef uint64_t fingerprint = fingerprint_for(self, key)
         cdef uint64_t units = cost_of(self, cost), index = tier_of(self, tier)
@@ -411,7 +451,7 @@ cdef class Engine:
             remember_name(self, fingerprint, key)
         return ps_hit(limiter_of(self), fingerprint, index, time_of(self), units, caller_of(self), NULL)
 
-    def check(self, key, cost=ONE, tier=None):
+    def check(self, key, cost=1, tier=None):
         """As `hit`, answering with a Decision."""
         cdef uint64_t fingerprint = fingerprint_for(self, key)
         cdef uint64_t units = cost_of(self, cost), index = tier_of(self, tier)
@@ -421,7 +461,7 @@ cdef class Engine:
         ps_hit(limiter_of(self), fingerprint, index, time_of(self), units, caller_of(self), &decision)
         return decision_of(&decision)
 
-    def peek(self, key, cost=ONE, tier=None):
+    def peek(self, key, cost=1, tier=None):
         """The Decision that `check` would give now; takes nothing."""
         cdef uint64_t fingerprint = fingerprint_for(self, key)
         cdef uint64_t units = cost_of(self, cost), index = tier_of(self, tier)
@@ -429,15 +469,15 @@ cdef class Engine:
         ps_peek(limiter_of(self), fingerprint, index, time_of(self), units, &decision)
         return decision_of(&decision)
 
-    def refund(self, key, cost=ONE, tier=None):
+    def refund(self, key, cost=1, tier=None):
         """Give `cost` units back to every limit, never above full."""
         change_key(self, key, cost, tier, PS_GIVE_BACK, False)
 
-    def release(self, key, cost=ONE, tier=None):
+    def release(self, key, cost=1, tier=None):
         """Give `cost` units back to the Concurrency limits alone."""
         change_key(self, key, cost, tier, PS_GIVE_BACK, True)
 
-    def force(self, key, cost=ONE, tier=None):
+    def force(self, key, cost=1, tier=None):
         """Take `cost` units whether they fit or not; what does not fit is owed."""
         change_key(self, key, cost, tier, PS_FORCE, False)
 
@@ -466,12 +506,12 @@ cdef class Engine:
 
     # ---- batches ----
 
-    def hit_many(self, keys, costs=ONE, tier=None):
+    def hit_many(self, keys, costs=1, tier=None):
         """`hit` for each key in order, at one time: a NumPy bool array. Keys: any iterable of keys, a NumPy array of
         integers, S or U, or an Arrow array of integers, strings or binary. costs: an int, or as many as there are keys."""
         return decide_batch(self, keys, costs, tier, False)
 
-    def check_many(self, keys, costs=ONE, tier=None):
+    def check_many(self, keys, costs=1, tier=None):
         """`check` for each key in order: a structured NumPy array with the fields of Decision."""
         return decide_batch(self, keys, costs, tier, True)
 
@@ -557,6 +597,8 @@ cdef class Engine:
 
     cdef bint decide(self, uint64_t fingerprint, uint64_t cost) noexcept nogil:
         cdef ps_limiter *limiter = <ps_limiter *>self.handle
+        if self.default_tier == PS_NEVER:
+            return False
         cdef uint64_t now = ps_clock_now(&process_clock) - self.birth_ns
         cdef ps_caller caller
         caller.number = ps_thread_number()
@@ -574,4 +616,6 @@ def adopt(cls, *names):
         raise TypeError(f"cls must be a subclass of Engine, not {cls!r}")
     for name in names:
         descriptor = getattr(Engine, name)
+        if type(descriptor) is not type(Engine.hit):
+            raise TypeError(f"names must be of methods of Engine, not {name!r}")
         setattr(cls, name, PyDescr_NewMethod(cls, (<PyMethodDescrObject *>descriptor).d_method))

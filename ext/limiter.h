@@ -78,7 +78,7 @@ static inline bool ps_step(const ps_policy *p, uint64_t word, ps_word *tail, uin
     }
 }
 
-static inline uint64_t ps_force(const ps_policy *p, uint64_t word, ps_word *tail, uint64_t now, uint64_t cost) {
+PS_APART uint64_t ps_force(const ps_policy *p, uint64_t word, ps_word *tail, uint64_t now, uint64_t cost) {
     switch (p->algorithm) {
     case PS_TOKEN_BUCKET: return ps_bucket_force(p, word, now, cost);
     case PS_SLIDING_WINDOW: return ps_window_force(p, word, tail, now, cost);
@@ -98,7 +98,7 @@ static inline uint64_t ps_refund_word(const ps_policy *p, uint64_t word, const p
     }
 }
 
-static inline void ps_describe(const ps_policy *p, uint64_t word, const ps_word *tail, uint64_t now, uint64_t cost, ps_view *view) {
+PS_APART void ps_describe(const ps_policy *p, uint64_t word, const ps_word *tail, uint64_t now, uint64_t cost, ps_view *view) {
     switch (p->algorithm) {
     case PS_TOKEN_BUCKET: ps_bucket_describe(p, word, now, cost, view); break;
     case PS_SLIDING_WINDOW: ps_window_describe(p, word, tail, now, cost, view); break;
@@ -124,7 +124,7 @@ static inline void ps_retire(const ps_policy *p, uint64_t word, ps_word *tail) {
 }
 
 /* Units (ticks, for a bucket) that count against the slot's key; needs no tier. */
-static inline uint64_t ps_debt(const ps_limit *limit, uint64_t index, uint64_t word, uint64_t now) {
+PS_APART uint64_t ps_debt(const ps_limit *limit, uint64_t index, uint64_t word, uint64_t now) {
     const ps_policy *p = &limit->policies[0];
     switch (p->algorithm) {
     case PS_TOKEN_BUCKET: return ps_bucket_debt(&limit->policies[word >> p->tag_shift], word, now);
@@ -140,43 +140,68 @@ static inline uint64_t ps_debt(const ps_limit *limit, uint64_t index, uint64_t w
 typedef struct {
     const ps_limit *limit;
     uint64_t now;
+    ps_caller caller;
+    /* For a bucket's words of one policy a slot's debt is a subtraction, from values that stay in registers. */
+    uint64_t tag_bits, tat_mask, ticks; /* the words' tag in place, the bits below it, `now` in the policy's ticks */
+    bool held; /* Concurrency: what is in flight must not be forgotten, or more than the limit would be held */
 } ps_tenancy_context;
 
-/* What is held now must not be forgotten: giving its slot away would let more than the limit be held. */
-static inline uint64_t ps_tenancy_debt(void *context, uint64_t index, uint64_t word) {
+static inline ps_tenancy_context ps_tenancy_begin(const ps_limit *limit, const ps_policy *p, uint64_t now, ps_caller caller) {
+    ps_tenancy_context c = {limit, now, caller, UINT64_MAX, 0, 0, p->algorithm == PS_CONCURRENCY};
+    if (p->algorithm == PS_TOKEN_BUCKET) {
+        c.tag_bits = p->tag << p->tag_shift;
+        c.tat_mask = (UINT64_C(1) << p->tag_shift) - 1;
+        c.ticks = ps_bucket_ticks(p, now);
+    }
+    return c;
+}
+
+static inline uint64_t ps_tenancy_nonce(void *context) { return ps_nonce(((ps_tenancy_context *)context)->caller); }
+
+PS_HOT uint64_t ps_tenancy_debt(void *context, uint64_t index, uint64_t word) {
     const ps_tenancy_context *c = (const ps_tenancy_context *)context;
-    uint64_t debt = ps_debt(c->limit, index, word, c->now);
-    if (debt && c->limit->policies[0].algorithm == PS_CONCURRENCY)
+    uint64_t debt;
+    if ((word & ~c->tat_mask) == c->tag_bits)
+        debt = ps_until(word & c->tat_mask, c->ticks);
+    else
+        debt = ps_debt(c->limit, index, word, c->now);
+    if (c->held && debt)
         return PS_DEBT_HELD;
     return debt ? debt + PS_DEBT_TENTATIVE : 0;
 }
 
-static inline void ps_tenancy_retire(void *context, uint64_t index, uint64_t word) {
+PS_HOT void ps_tenancy_retire(void *context, uint64_t index, uint64_t word) {
     const ps_tenancy_context *c = (const ps_tenancy_context *)context;
     ps_retire(&c->limit->policies[0], word, ps_tail(c->limit, index));
 }
 
 /* ---- one limit, one key ---- */
 
+/* Claims a slot for the key, or finds that another caller has; ps_locate's second half. */
+PS_APART ps_claim ps_locate_new(ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t fingerprint,
+                                uint64_t now, ps_caller caller, uint64_t *index, uint64_t *state) {
+    ps_tenancy_context context = ps_tenancy_begin(limit, p, now, caller);
+    ps_tenancy tenancy = {&context, ps_tenancy_debt, ps_tenancy_retire, ps_tenancy_nonce};
+    ps_table table = limit->table;
+    bool evicted = false;
+    ps_claim claim = ps_table_claim(&table, fingerprint, &tenancy, limiter->evict, &evicted, index, state);
+    if (evicted)
+        ps_count(caller, &caller.cell->evicted, 1);
+    if (claim == PS_FOUND)
+        *state = ps_load_acquire(&limit->table.slots[*index].state);
+    return claim;
+}
+
 /* Finds the established slot of the key or claims one; PS_CLAIMED leaves it tentative with *state. */
-static inline ps_claim ps_locate(ps_limiter *limiter, const ps_limit *limit, uint64_t fingerprint, uint64_t now,
-                                 ps_caller caller, uint64_t *index, uint64_t *state) {
+PS_HOT ps_claim ps_locate(ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t fingerprint,
+                          uint64_t now, ps_caller caller, uint64_t *index, uint64_t *state) {
     *index = ps_table_find(&limit->table, fingerprint);
     if (*index != PS_NO_SLOT) {
         *state = ps_load_acquire(&limit->table.slots[*index].state);
         if (!ps_is_tentative(*state))
             return PS_FOUND;
     }
-    ps_tenancy_context context = {limit, now};
-    ps_tenancy tenancy = {&context, ps_tenancy_debt, ps_tenancy_retire};
-    ps_table table = limit->table;
-    bool evicted = false;
-    ps_claim claim = ps_table_claim(&table, fingerprint, &tenancy, ps_nonce(caller), limiter->evict, &evicted, index, state);
-    if (evicted)
-        ps_count(caller, &caller.cell->evicted, 1);
-    if (claim == PS_FOUND)
-        *state = ps_load_acquire(&limit->table.slots[*index].state);
-    return claim;
+    return ps_locate_new(limiter, limit, p, fingerprint, now, caller, index, state);
 }
 
 /* True while the slot still holds what a decision was read from. */
@@ -185,9 +210,11 @@ static inline bool ps_unchanged(const ps_pair *slot, uint64_t fingerprint, uint6
 }
 
 /* The soonest time at which some slot of the key's window becomes free. */
-static inline uint64_t ps_soonest_free(const ps_limit *limit, uint64_t fingerprint, uint64_t now) {
-    uint64_t home = ps_table_home(&limit->table, fingerprint), soonest = PS_NEVER;
-    for (uint64_t index = home; index < home + PS_WINDOW_SLOTS; index++) {
+PS_APART uint64_t ps_soonest_free(const ps_limit *limit, uint64_t fingerprint, uint64_t now) {
+    uint64_t soonest = PS_NEVER;
+    ps_window window = ps_table_window(&limit->table, fingerprint);
+    for (unsigned place = 0; place < PS_WINDOW_SLOTS; place++) {
+        uint64_t index = ps_window_line(&window, place / PS_LINE_SLOTS) + place % PS_LINE_SLOTS;
         uint64_t state = ps_load_acquire(&limit->table.slots[index].state);
         const ps_policy *p = &limit->policies[0];
         ps_view view = {0};
@@ -203,7 +230,7 @@ static inline uint64_t ps_soonest_free(const ps_limit *limit, uint64_t fingerpri
 }
 
 /* What `cost` would be answered now; writes nothing that decides anything. */
-static inline void ps_look(ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t fingerprint,
+PS_APART void ps_look(ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t fingerprint,
                            uint64_t now, uint64_t cost, ps_view *view) {
     static const ps_word nothing[PS_WINDOW_RING_MOST]; /* the tail of a key never seen */
     uint64_t index;
@@ -218,8 +245,8 @@ static inline void ps_look(ps_limiter *limiter, const ps_limit *limit, const ps_
     }
     ps_describe(p, ps_fresh(p, nothing, now), nothing, now, cost, view);
     if (view->allowed && cost && (!limiter->evict || p->algorithm == PS_CONCURRENCY)) {
-        ps_tenancy_context context = {limit, now};
-        ps_tenancy tenancy = {&context, ps_tenancy_debt, ps_tenancy_retire};
+        ps_tenancy_context context = ps_tenancy_begin(limit, p, now, (ps_caller){0});
+        ps_tenancy tenancy = {&context, ps_tenancy_debt, ps_tenancy_retire, ps_tenancy_nonce};
         ps_table table = limit->table;
         ps_reading reading;
         ps_table_read(&table, fingerprint, &tenancy, &reading);
@@ -229,7 +256,7 @@ static inline void ps_look(ps_limiter *limiter, const ps_limit *limit, const ps_
 }
 
 /* Takes `cost` or nothing. With a view, describes the decision from the reading that was confirmed. */
-static inline ps_outcome ps_take(ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t fingerprint,
+PS_HOT ps_outcome ps_take(ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t fingerprint,
                                  uint64_t now, uint64_t cost, ps_caller caller, ps_view *view) {
     for (;;) {
         uint64_t index, state, next;
@@ -238,7 +265,7 @@ static inline ps_outcome ps_take(ps_limiter *limiter, const ps_limit *limit, con
                 ps_look(limiter, limit, p, fingerprint, now, cost, view);
             return PS_REFUSED;
         }
-        ps_claim claim = ps_locate(limiter, limit, fingerprint, now, caller, &index, &state);
+        ps_claim claim = ps_locate(limiter, limit, p, fingerprint, now, caller, &index, &state);
         if (claim == PS_FULL) {
             if (view)
                 *view = (ps_view){.allowed = false, .retry_ns = ps_soonest_free(limit, fingerprint, now)};
@@ -270,14 +297,14 @@ static inline ps_outcome ps_take(ps_limiter *limiter, const ps_limit *limit, con
 typedef enum { PS_GIVE_BACK, PS_FORCE, PS_FORGET } ps_change;
 
 /* Ends: as ps_take. A key that is not there has nothing to give back or forget. */
-static inline void ps_alter(ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t fingerprint,
+PS_APART void ps_alter(ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t fingerprint,
                             uint64_t now, uint64_t cost, ps_caller caller, ps_change change) {
     bool ring_done = false;
     for (;;) {
         uint64_t index = ps_table_find(&limit->table, fingerprint), state, next;
         ps_claim claim = PS_FOUND;
         if (change == PS_FORCE)
-            claim = ps_locate(limiter, limit, fingerprint, now, caller, &index, &state);
+            claim = ps_locate(limiter, limit, p, fingerprint, now, caller, &index, &state);
         if (index == PS_NO_SLOT || claim == PS_FULL)
             return;
         ps_pair *slot = &limit->table.slots[index];
@@ -339,24 +366,30 @@ static inline void ps_decision_add(ps_decision *decision, const ps_policy *p, ui
 }
 
 /* The decision that ps_hit would take now; takes nothing. */
-static inline bool ps_peek(ps_limiter *limiter, uint64_t fingerprint, uint64_t tier, uint64_t now, uint64_t cost,
+PS_APART bool ps_peek(ps_limiter *limiter, uint64_t fingerprint, uint64_t tier, uint64_t now, uint64_t cost,
                            ps_decision *decision) {
+    ps_view views[PS_LIMITS_MOST];
     ps_decision_begin(decision);
     for (uint64_t i = 0; i < limiter->limit_count; i++) {
         const ps_policy *p = ps_policy_now(limiter, &limiter->limits[i], tier);
-        ps_view view;
-        ps_look(limiter, &limiter->limits[i], p, fingerprint, now, cost, &view);
-        ps_decision_add(decision, p, i, &view);
+        ps_look(limiter, &limiter->limits[i], p, fingerprint, now, cost, &views[i]);
+        ps_decision_add(decision, p, i, &views[i]);
     }
-    if (!decision->allowed) { /* what another limit would still have admitted is not taken from it */
-        const ps_policy *p = ps_policy_now(limiter, &limiter->limits[decision->index], tier);
-        (void)p;
+    if (decision->allowed)
+        return true;
+    decision->reset_ns = 0; /* of the key as it is: those that would admit are not taken from */
+    for (uint64_t i = 0; i < limiter->limit_count; i++) {
+        const ps_limit *limit = &limiter->limits[i];
+        if (views[i].allowed)
+            ps_look(limiter, limit, ps_policy_now(limiter, limit, tier), fingerprint, now, 0, &views[i]);
+        if (views[i].reset_ns > decision->reset_ns)
+            decision->reset_ns = views[i].reset_ns;
     }
-    return decision->allowed;
+    return false;
 }
 
 /* Takes from the limits in order; gives back and says no when one of them refuses. */
-static inline bool ps_take_all(ps_limiter *limiter, uint64_t fingerprint, uint64_t tier, uint64_t now, uint64_t cost,
+PS_APART bool ps_take_all(ps_limiter *limiter, uint64_t fingerprint, uint64_t tier, uint64_t now, uint64_t cost,
                                ps_caller caller, ps_decision *decision) {
     if (decision)
         ps_decision_begin(decision);
@@ -382,7 +415,10 @@ static inline bool ps_take_all(ps_limiter *limiter, uint64_t fingerprint, uint64
 static inline bool ps_hit(ps_limiter *limiter, uint64_t fingerprint, uint64_t tier, uint64_t now, uint64_t cost,
                           ps_caller caller, ps_decision *decision) {
     bool allowed;
-    if (limiter->limit_count == 1) {
+    if (limiter->limit_count == 1 && !decision) { /* the common case, without a view */
+        const ps_policy *p = ps_policy_now(limiter, &limiter->limits[0], tier);
+        allowed = ps_take(limiter, &limiter->limits[0], p, fingerprint, now, cost, caller, 0) == PS_ADMITTED;
+    } else if (limiter->limit_count == 1) {
         allowed = ps_take_all(limiter, fingerprint, tier, now, cost, caller, decision);
     } else {
         ps_decision looked;
@@ -411,7 +447,7 @@ static inline void ps_change_all(ps_limiter *limiter, uint64_t fingerprint, uint
 static inline void ps_prefetch_key(const ps_limiter *limiter, uint64_t fingerprint) {
     for (uint64_t i = 0; i < limiter->limit_count; i++) {
         const ps_limit *limit = &limiter->limits[i];
-        uint64_t home = ps_table_home(&limit->table, fingerprint);
+        uint64_t home = ps_table_window(&limit->table, fingerprint).home[0];
         ps_prefetch(&limit->table.slots[home]);
         if (limit->tail_words)
             ps_prefetch(ps_tail(limit, home));

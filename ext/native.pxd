@@ -116,6 +116,7 @@ cdef extern from "limiter.h" nogil:
 cdef extern from "batch/columns.h" nogil:
     struct ArrowSchema:
         const char *format
+        ArrowSchema *dictionary
     struct ArrowArray:
         int64_t length
     void ps_column_ints(const ps_secret *secret, const char *rows, int64_t count, int64_t stride, unsigned width,

@@ -7,9 +7,10 @@
  *   exchange the word for {next + k, live + k}; then write the k entries as {lap, time}, lap = number / ring
  *
  * tail[0]:  a number that no former tenant's `next` exceeded (ps_raise before a tenant goes)
- * tail[1+]: the ring. Compared within one lap entries only grow; an entry whose lap is behind belongs to a thread
- *           between the exchange and its write. It counts as "just now", which is the truth to within the time
- *           that takes. If that thread died, whoever is refused by the gap fills it in with its own time.
+ * tail[1+]: the ring. Times are kept one up, so that no entry that was written is 0. Compared within one lap
+ *           entries only grow; an entry whose lap is behind belongs to a thread between the exchange and its
+ *           write. It counts as "just now", which is the truth to within the time that takes. If that thread
+ *           died, whoever is refused by the gap fills it in with its own time.
  *
  * Laps are compared modulo 32: to be taken for another, an entry would have to be left unwritten by 32 laps of
  * threads in a row that all died there.
@@ -37,14 +38,14 @@ static inline uint64_t ps_log_word(const ps_policy *p, uint64_t next, uint64_t l
 /* The time of admission `number`, or false when its entry has not been written. */
 static inline bool ps_log_time(const ps_policy *p, const ps_word *tail, uint64_t number, uint64_t *time) {
     uint64_t entry = ps_load_acquire(&tail[PS_LOG_TAIL_HEAD + number % p->ring]);
-    *time = entry & ((UINT64_C(1) << PS_LOG_TIME_BITS) - 1);
+    *time = (entry & ((UINT64_C(1) << PS_LOG_TIME_BITS) - 1)) - 1;
     return entry >> PS_LOG_TIME_BITS == number / p->ring % PS_LOG_LAPS && entry != 0;
 }
 
 /* Writes an entry, or raises it if another wrote it first; never touches one of a later lap. */
 static inline void ps_log_write(const ps_policy *p, ps_word *tail, uint64_t number, uint64_t time) {
     ps_word *place = &tail[PS_LOG_TAIL_HEAD + number % p->ring];
-    uint64_t lap = number / p->ring % PS_LOG_LAPS, entry = lap << PS_LOG_TIME_BITS | time;
+    uint64_t lap = number / p->ring % PS_LOG_LAPS, entry = lap << PS_LOG_TIME_BITS | (time + 1);
     uint64_t seen = ps_load_acquire(place);
     for (;;) {
         uint64_t ahead = (lap - (seen >> PS_LOG_TIME_BITS)) & (PS_LOG_LAPS - 1);

@@ -24,6 +24,9 @@ static inline uint64_t ps_bucket_ticks(const ps_policy *p, uint64_t now) {
 
 /* The first nanosecond whose reading is `ticks` or later. */
 static inline uint64_t ps_bucket_time(const ps_policy *p, uint64_t ticks) {
+    uint64_t whole = p->ticks_per_ns >> PS_TICK_SHIFT;
+    if (whole << PS_TICK_SHIFT == p->ticks_per_ns) /* the same quotient, without 128 bits */
+        return (ticks + whole - 1) / whole;
     return ps_shift_divide_up(ticks, PS_TICK_SHIFT, p->ticks_per_ns);
 }
 

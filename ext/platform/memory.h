@@ -40,4 +40,13 @@ static inline void ps_memory_unmap(void *start, size_t bytes) { munmap(start, by
 #define ps_prefetch(address) __builtin_prefetch(address)
 #endif
 
+/* Code that a plain decision does not need is kept apart from the code that it always does. */
+#if defined(_MSC_VER) && !defined(__clang__)
+#define PS_APART static __declspec(noinline)
+#define PS_HOT static __forceinline
+#else
+#define PS_APART static __attribute__((noinline, unused))
+#define PS_HOT static inline __attribute__((always_inline))
+#endif
+
 #endif

@@ -54,20 +54,29 @@ static inline uint64_t ps_nonce(ps_caller caller) {
     return ps_count(caller, &caller.cell->claims, 1) * PS_CELLS + caller.number;
 }
 
-static inline void ps_note_refused(ps_caller caller, uint64_t fingerprint) {
-    ps_refused *set = caller.cell->refused[fingerprint % PS_REFUSED_SETS], *least = set;
+/* Counts the key, displacing the least counted of its set; the key goes to the front, where it is looked for first. */
+PS_APART void ps_note_refused_new(ps_refused *set, uint64_t fingerprint) {
+    int way = 0;
     uint64_t fewest = UINT64_MAX;
-    for (int way = 0; way < PS_REFUSED_WAYS; way++) {
-        uint64_t count = ps_load_relaxed(&set[way].count);
-        if (ps_load_relaxed(&set[way].fingerprint) == fingerprint) {
-            ps_store_relaxed(&set[way].count, count + 1);
-            return;
-        }
+    for (int i = 0; i < PS_REFUSED_WAYS; i++) {
+        bool own = ps_load_relaxed(&set[i].fingerprint) == fingerprint;
+        uint64_t count = own ? 0 : ps_load_relaxed(&set[i].count) + 1;
         if (count < fewest)
-            fewest = count, least = &set[way];
+            fewest = count, way = i;
     }
-    ps_store_relaxed(&least->fingerprint, fingerprint);
-    ps_store_relaxed(&least->count, fewest + 1);
+    uint64_t count = ps_load_relaxed(&set[way].count) + 1;
+    ps_store_relaxed(&set[way].fingerprint, ps_load_relaxed(&set[0].fingerprint));
+    ps_store_relaxed(&set[way].count, ps_load_relaxed(&set[0].count));
+    ps_store_relaxed(&set[0].fingerprint, fingerprint);
+    ps_store_relaxed(&set[0].count, count);
+}
+
+static inline void ps_note_refused(ps_caller caller, uint64_t fingerprint) {
+    ps_refused *set = caller.cell->refused[fingerprint % PS_REFUSED_SETS];
+    if (ps_load_relaxed(&set->fingerprint) == fingerprint)
+        ps_store_relaxed(&set->count, ps_load_relaxed(&set->count) + 1);
+    else
+        ps_note_refused_new(set, fingerprint);
 }
 
 #endif

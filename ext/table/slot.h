@@ -26,7 +26,9 @@
 #define PS_STATE_BITS 63
 
 /* Slots in a cache line: a probe reads whole lines. */
+#ifndef PS_LINE_SLOTS
 #define PS_LINE_SLOTS 4
+#endif
 
 static inline bool ps_is_tentative(uint64_t state) { return (state & PS_TENTATIVE) != 0; }
 

@@ -8,7 +8,10 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from penstock.errors import shown
+
 NS = 1_000_000_000
+SECONDS_MOST = 10**12
 
 
 class Clock(Protocol):
@@ -22,11 +25,11 @@ class Clock(Protocol):
 
 
 def seconds_to_ns(name: str, seconds: float) -> int:
-    """Seconds, finite and not negative, as the nearest whole number of nanoseconds."""
+    """Seconds, 0 to SECONDS_MOST, as the nearest whole number of nanoseconds."""
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         raise TypeError(f"{name} must be a number of seconds, not {type(seconds).__name__}")
-    if not math.isfinite(seconds) or seconds < 0:
-        raise ValueError(f"{name}={seconds!r} must be finite and not negative")
+    if not 0 <= seconds <= SECONDS_MOST:
+        raise ValueError(f"{name}={shown(seconds)} must be finite, not negative and at most 10**12 seconds")
     return round(seconds * NS)
 
 

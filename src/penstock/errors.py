@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from penstock.decision import Decision
 
 
+def shown(value: object) -> str:
+    """`value` as an error message shows it: its repr, cut short; of a very long int, which has none, its length."""
+    if isinstance(value, int) and int.bit_length(value) > 128:
+        return f"an int of {int.bit_length(value)} bits"
+    text = repr(value)
+    return text if len(text) <= 200 else text[:200] + "…"
+
+
 class PenstockError(Exception):
     """The root of all errors that are penstock's own."""
 
@@ -32,8 +40,8 @@ class RateSyntaxError(PenstockError, ValueError):
         self.text = text
         self.position = position
         self.reason = reason
-        shown = text if len(text) <= 200 else text[:200] + "…"
-        super().__init__(f"{reason}\n  {shown!r}\n  {' ' * (1 + len(repr(shown[:position])) - 2)}^")
+        quoted = text if len(text) <= 200 else text[:200] + "…"
+        super().__init__(f"{reason}\n  {quoted!r}\n  {' ' * (1 + len(repr(quoted[:position])) - 2)}^")
 
     def __reduce__(self) -> tuple[type[RateSyntaxError], tuple[str, int, str]]:
         return type(self), (self.text, self.position, self.reason)
@@ -48,7 +56,8 @@ class RateLimited(PenstockError):
 
     def __init__(self, decision: Decision) -> None:
         self.decision = decision
-        wait = "waiting will not help" if decision.retry_after == float("inf") else f"retry in {decision.retry_after:.3g} s"
+        hopeless = decision.retry_after == float("inf")
+        wait = "waiting will not help" if hopeless else f"retry in {decision.retry_after:.3g} s"
         super().__init__(f"limit of {decision.limit} reached, {decision.remaining} left; {wait}")
 
     def __reduce__(self) -> tuple[type[RateLimited], tuple[Decision]]:

@@ -8,16 +8,27 @@ import inspect
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, Self, TypeVar, cast
 
 from penstock._backend import Engine, adopt
 from penstock.clock import Clock, seconds_to_ns
 from penstock.decision import Decision, Stats, TopKey
-from penstock.errors import CostTooLarge, RateLimited
+from penstock.errors import CostTooLarge, RateLimited, shown
 from penstock.policy import Policy, compile_policies, replace_policies
-from penstock.rate import Algorithm, Concurrency, FixedWindow, Limit, SlidingLog, SlidingWindow, TokenBucket, check_count, parse_rate
+from penstock.rate import (
+    Algorithm,
+    Concurrency,
+    FixedWindow,
+    Limit,
+    SlidingLog,
+    SlidingWindow,
+    TokenBucket,
+    check_algorithm,
+    check_count,
+    parse_rate,
+)
 from penstock.reservation import Hold, Reservation
-from penstock.waiting import Waiters
+from penstock.waiting import Ask, Waiters
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -69,13 +80,29 @@ def read_secret(secret: bytes | None) -> bytes:
     return hashlib.blake2b(secret, digest_size=16, person=b"penstock key").digest()
 
 
+def read_clock(clock: Clock | None) -> int:
+    """The time since the Unix epoch in nanoseconds, of the system or of the clock given, which is tried out."""
+    if clock is None:
+        return time.time_ns()
+    wall_ns = 0
+    for name in ("now_ns", "wall_ns"):
+        method = getattr(clock, name, None)
+        if isinstance(clock, type) or not callable(method):
+            raise TypeError(f"clock must be an object with now_ns() and wall_ns(), not {shown(clock)}")
+        wall_ns = method()
+        if isinstance(wall_ns, bool) or not isinstance(wall_ns, int):
+            raise TypeError(f"clock.{name}() must return nanoseconds as an int, not {shown(wall_ns)}")
+    return wall_ns
+
+
 def choose_capacity(capacity: int | None, policies: Sequence[Policy]) -> int:
     """Keys to rate the tables for, checked against the machine's memory."""
-    each = sum((16 + 8 * policy.tail_words) * 143 // 100 for policy in policies)
+    each = sum((16 + 8 * policy.tail_words) * 145 // 100 for policy in policies)
     if capacity is None:
         return max(64, min(CAPACITY_DEFAULT, MEMORY_DEFAULT // each))
-    if check_count("capacity", capacity) * each > memory_of_machine():
-        raise MemoryError(f"capacity={capacity} needs {capacity * each} bytes of tables; this machine has {memory_of_machine()}")
+    needed, there = check_count("capacity", capacity) * each, memory_of_machine()
+    if needed > there:
+        raise MemoryError(f"capacity={capacity} needs {needed} bytes of tables; this machine has {there}")
     return capacity
 
 
@@ -104,40 +131,43 @@ class LimiterMethods(Engine):
         clock: Clock | None = None,
         remember_names: bool = False,
     ) -> None:
-        if on_full not in ("evict", "deny"):
-            raise ValueError(f'on_full={on_full!r} must be "evict" or "deny"')
+        if hasattr(self, "_policies"):
+            raise RuntimeError("a limiter is made once: __init__ was called again")
+        check_algorithm(algorithm)
+        if not isinstance(on_full, str) or on_full not in ("evict", "deny"):
+            raise ValueError(f'on_full={shown(on_full)} must be "evict" or "deny"')
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name must be a str, not {type(name).__name__}")
-        if clock is not None and not (hasattr(clock, "now_ns") and hasattr(clock, "wall_ns")):
-            raise TypeError(f"clock must have now_ns() and wall_ns(), which {type(clock).__name__} does not")
         by_tier: dict[str | None, list[Limit]] = {}
         if limits or not tiers:
             by_tier[None] = read_limits("limits", limits, algorithm)
         if tiers is not None:
             by_tier.update(read_tiers(tiers, algorithm))
-        self._limits = by_tier
-        self._policies = compile_policies(list(by_tier.values()), clock.wall_ns() if clock else time.time_ns())
-        self._tier_index = {tier: index for index, tier in enumerate(by_tier)}
-        self._clock = clock
-        self._waiters = Waiters(clock)
-        self.name = name
+        policies = compile_policies(list(by_tier.values()), read_clock(clock))
+        tier_index = {tier: index for index, tier in enumerate(by_tier)}
         super().__init__(
-            self._policies,
-            self._tier_index,
-            capacity=choose_capacity(capacity, self._policies[0]),
+            policies,
+            tier_index,
+            capacity=choose_capacity(capacity, policies[0]),
             evict=on_full == "evict",
             secret=read_secret(secret),
             clock=clock,
             remember=bool(remember_names),
         )
+        self._limits = by_tier
+        self._policies = policies
+        self._tier_index = tier_index
+        self._clock = clock
+        self._waiters = Waiters(clock)
+        self.name = name
 
     # ---- taking and giving back ----
 
     def refund(self, key: Key, cost: int = 1, tier: str | None = None) -> None:
         """Give `cost` units of `key` back to every limit, never above full.
 
-        A window gives back what would have expired first, since it is not known which hit is meant: it never admits more
-        than it promised. Arguments and errors as for `hit`.
+        A window gives back what would have expired first, since it is not known which hit is meant: it never admits
+        more than it promised. Arguments and errors as for `hit`.
         """
         super().refund(key, cost, tier)
         self._wake(key)
@@ -158,7 +188,7 @@ class LimiterMethods(Engine):
         self._waiters.wake()
 
     def reserve(self, key: Key, cost: int, tier: str | None = None) -> Reservation:
-        """Take `cost` units now and charge what was really used later, by `settle` on the Reservation (true when taken)."""
+        """Take `cost` units now, and charge what was really used by the Reservation's `settle`; true when taken."""
         return Reservation(self, key, cost, tier, self.check(key, cost, tier))
 
     def hold(self, key: Key, cost: int = 1, tier: str | None = None, timeout: float | None = 0.0) -> Hold:
@@ -184,7 +214,9 @@ class LimiterMethods(Engine):
         """
         return self._wait(key, cost, tier, timeout).allowed
 
-    async def acquire_async(self, key: Key, cost: int = 1, timeout: float | None = None, tier: str | None = None) -> bool:
+    async def acquire_async(
+        self, key: Key, cost: int = 1, timeout: float | None = None, tier: str | None = None
+    ) -> bool:
         """`acquire` in asyncio. A cancelled task leaves the line and has taken nothing."""
         return (await self._wait_async(key, cost, tier, timeout)).allowed
 
@@ -198,17 +230,20 @@ class LimiterMethods(Engine):
 
     def _prepare_wait(
         self, key: Key, cost: int, tier: str | None, timeout: float | None
-    ) -> tuple[int | None, Callable[[], Decision], Decision | None]:
+    ) -> tuple[int | None, Ask, Decision | None]:
         """(timeout in ns, how to ask, the answer if there is one at once)."""
         timeout_ns = self._check_wait(cost, tier, timeout)
 
-        def ask() -> Decision:
+        def ask(take: bool) -> Decision:
             """Looks before it takes, so that a wait is not counted as one refusal for each look."""
+            self._check_wait(cost, tier, None)  # again, since the limits may have been replaced
             decision = self.peek(key, cost, tier)
+            if not take:
+                return decision._replace(allowed=False)
             return self.check(key, cost, tier) if decision else decision
 
         if self._waiters.any(self.fingerprint(key)):
-            return timeout_ns, ask, self.peek(key, cost, tier)._replace(allowed=False) if timeout_ns == 0 else None
+            return timeout_ns, ask, ask(False) if timeout_ns == 0 else None
         decision = self.check(key, cost, tier)
         return timeout_ns, ask, decision if decision or timeout_ns == 0 else None
 
@@ -221,8 +256,8 @@ class LimiterMethods(Engine):
         return None if timeout is None else seconds_to_ns("timeout", timeout)
 
     def _tier(self, tier: str | None) -> int:
-        if tier not in self._tier_index:
-            raise ValueError(f"tier={tier!r} must be one of {', '.join(map(repr, self._tier_index))}")
+        if not (tier is None or isinstance(tier, str)) or tier not in self._tier_index:
+            raise ValueError(f"tier={shown(tier)} must be one of {', '.join(map(repr, self._tier_index))}")
         return self._tier_index[tier]
 
     def _wake(self, key: Key) -> None:
@@ -245,11 +280,18 @@ class LimiterMethods(Engine):
         key, cost, tier: constants, or functions of the call's arguments; without a key all calls share the function's
         name. A Concurrency limit is held while the function runs.
         """
+        if key is not None and not callable(key):
+            self.fingerprint(key)
+        if not callable(cost):
+            check_count("cost", cost)
+        if not callable(tier):
+            self._tier(tier)
 
         def decorate(function: Callable[P, R]) -> Callable[P, R]:
             if not callable(function):
                 raise TypeError(f"limit() decorates functions, not {type(function).__name__}")
-            name = f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
+            named = function if hasattr(function, "__qualname__") else type(function)
+            name = f"{getattr(named, '__module__', None)}.{named.__qualname__}"
 
             def facts(*args: Any, **kwargs: Any) -> tuple[Key, int, str | None]:
                 return (
@@ -302,12 +344,13 @@ class LimiterMethods(Engine):
         changes, when the new limits do not fit the tables there are: another algorithm or number of limits, a window of
         another `per`, a log longer than the longest it was made for.
         """
+        check_algorithm(algorithm)
         by_tier = dict(self._limits)
         if limits:
             if None not in by_tier:
                 raise ValueError(f"this limiter has only named tiers: {', '.join(map(repr, by_tier))}")
             by_tier[None] = read_limits("limits", limits, algorithm)
-        for tier, read in read_tiers(tiers or {}, algorithm).items():
+        for tier, read in read_tiers({} if tiers is None else tiers, algorithm).items():
             self._tier(tier)
             by_tier[tier] = read
         policies = replace_policies(self._policies, next(iter(self._limits.values())), list(by_tier.values()))
@@ -334,13 +377,15 @@ class LimiterMethods(Engine):
         """End every wait. Decisions still work; the memory goes with the object."""
         self._waiters.close()
 
-    def __enter__(self) -> LimiterMethods:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
-    async def __aenter__(self) -> LimiterMethods:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -351,7 +396,8 @@ class LimiterMethods(Engine):
     def __repr__(self) -> str:
         named = "" if self.name is None else f" {self.name!r}"
         limits = "; ".join(
-            ("" if tier is None else f"{tier}: ") + ", ".join(map(repr, limits)) for tier, limits in self._limits.items()
+            ("" if tier is None else f"{tier}: ") + ", ".join(map(repr, limits))
+            for tier, limits in self._limits.items()
         )
         return f"<Limiter{named} {limits}>"
 
@@ -363,11 +409,11 @@ class Limiter(LimiterMethods):
     """Rate limits for any number of keys, decided together: all admit, or nothing is taken.
 
     limits: rate strings ("5/minute; 100/day") and TokenBucket, SlidingWindow, SlidingLog, FixedWindow or Concurrency.
-    algorithm: what the rate strings mean. tiers: name -> rates, for calls with `tier=`; without limits, every call needs
-    one. capacity: keys it is rated for (default 65,536, or fewer where keys are large); memory is fixed from the start.
-    on_full: a new key in a full table takes the place of the key that owes least ("evict") or is refused ("deny"). name:
-    for people. secret: at least 16 bytes, to make instances agree on fingerprints; random by default. clock: a
-    penstock.clock.Clock, for tests. remember_names: keep keys so that `top` can name them.
+    algorithm: what the rate strings mean. tiers: name -> rates, for calls with `tier=`; without limits, every call
+    needs one. capacity: keys it is rated for (default 65,536, or fewer where keys are large); memory is fixed from the
+    start. on_full: a new key in a full table takes the place of the key that owes least ("evict") or is refused
+    ("deny"). name: for people. secret: at least 16 bytes, to make instances agree on fingerprints; random by default.
+    clock: a penstock.clock.Clock, for tests. remember_names: keep keys so that `top` can name them.
 
     Safe from any thread; no decision takes a lock. After a fork, each process has its own copy.
 

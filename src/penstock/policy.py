@@ -1,4 +1,4 @@
-"""From a limit as written to the numbers that the engines compute with; the only place that knows how they are chosen."""
+"""From a limit as written to the numbers that engines compute with; the only place that knows how they are chosen."""
 
 from __future__ import annotations
 
@@ -142,18 +142,17 @@ def _compile(limit: Limit, tag: int, tag_bits: int, wall_ns: int, most: int) -> 
 
 def _bucket(limit: TokenBucket, tag: int, tag_bits: int) -> Policy:
     """Chooses the tick: 1/q ns with the smallest q that makes a token a whole number of ticks, where q is small enough
-    for the word to hold the horizon and a full bucket twice over; else a little more than 1/q ns with the largest such q."""
+    for the word to hold the horizon and a full bucket twice over; else a little more than 1/q ns with the largest such
+    q."""
     per_ns, burst = check_per(limit.per), limit.burst or limit.limit
     tag_shift = STATE_BITS - tag_bits
     span_ns = -(-burst * per_ns // limit.limit)
     most = min(TICKS_PER_NS_MOST, 2**tag_shift // (HORIZON + 2 * span_ns + 2))
     if most < 1:
-        raise ValueError(f"{limit!r} takes too long to fill for {2 ** (tag_bits - 1)} tiers: burst * per / limit is {span_ns} ns")
+        tiers = 2 ** (tag_bits - 1)
+        raise ValueError(f"{limit!r} takes too long to fill for {tiers} tiers: burst * per / limit is {span_ns} ns")
     exact = limit.limit // gcd(limit.limit, per_ns)
-    if exact <= most:
-        token_ticks = per_ns * exact // limit.limit
-    else:
-        token_ticks = per_ns * most // limit.limit
+    token_ticks = per_ns * min(exact, most) // limit.limit
     return Policy(
         TOKEN_BUCKET,
         burst,
@@ -179,7 +178,8 @@ def _sliding_window(limit: SlidingWindow, tag: int, most: int) -> Policy:
     need = most.bit_length()
     spare = STATE_BITS - epoch_bits - age_bits - need
     if spare < 4:
-        raise ValueError(f"{limit!r} is too large for sub-windows of {per_ns // limit.resolution} ns: raise per or lower resolution")
+        sub_ns = per_ns // limit.resolution
+        raise ValueError(f"{limit!r} is too large for sub-windows of {sub_ns} ns: raise per or lower resolution")
     count_bits = need + min(spare // 2, 16)
     return Policy(
         SLIDING_WINDOW,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import math
 import re
 from typing import Literal
 
-from penstock.errors import RateSyntaxError
+from penstock.errors import RateSyntaxError, shown
 
 NS = 1_000_000_000
 YEAR_NS = 365 * 86_400 * NS
@@ -23,10 +22,10 @@ def check_count(name: str, value: object, least: int = 1) -> int:
     """`value` as an int in least..COUNT_MOST; TypeError or ValueError that names it. bool is refused."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if not least <= value <= COUNT_MOST:
-        shown = repr(value) if -(10**18) < value < 10**18 else f"an int of {value.bit_length()} bits"
-        raise ValueError(f"{name}={shown} must be between {least} and 2**53")
-    return int(value)
+    number = int.__index__(value)  # of a subclass the plain int, whatever its own methods say
+    if not least <= number <= COUNT_MOST:
+        raise ValueError(f"{name}={shown(number)} must be between {least} and 2**53")
+    return number
 
 
 def check_per(value: object) -> int:
@@ -35,12 +34,12 @@ def check_per(value: object) -> int:
         ns = (value.days * 86_400 + value.seconds) * NS + value.microseconds * 1000
     elif isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"per must be seconds (int or float) or a timedelta, not {type(value).__name__}")
-    elif not math.isfinite(value):
-        raise ValueError(f"per={value!r} must be finite")
+    elif not 0 < value < YEAR_NS:  # nan too; what is left can be converted
+        ns = 0
     else:
         ns = value * NS if isinstance(value, int) else round(value * NS)
     if not 1_000 <= ns <= 4 * YEAR_NS:
-        raise ValueError(f"per={value!r} must be between one microsecond and 4 years")
+        raise ValueError(f"per={shown(value)} must be between one microsecond and 4 years")
     return ns
 
 
@@ -65,7 +64,8 @@ class TokenBucket:
         if self.limit > per_ns:
             raise ValueError(f"limit={self.limit} per {self.per!r} is more than one token per nanosecond")
         if (self.burst or self.limit) * per_ns > 2 * YEAR_NS * self.limit and self.burst not in (None, self.limit):
-            raise ValueError(f"burst={self.burst} must be refilled within 2 years at limit={self.limit} per {self.per!r}")
+            rate = f"limit={self.limit} per {self.per!r}"
+            raise ValueError(f"burst={self.burst} must be refilled within 2 years at {rate}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class FixedWindow:
         check_count("limit", self.limit)
         check_per(self.per)
         if self.align not in ("epoch", "first"):
-            raise ValueError(f'align={self.align!r} must be "epoch" or "first"')
+            raise ValueError(f'align={shown(self.align)} must be "epoch" or "first"')
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -158,11 +158,17 @@ _UNITS = {
 }
 
 _SPACE = re.compile(r"\s*")
-_NUMBER = re.compile(r"[0-9]{1,17}(?![0-9])")
+_NUMBER = re.compile(r"[0-9]+")
 _SLASH = re.compile(r"/|per\b", re.IGNORECASE)
 _WORD = re.compile(r"[a-zA-Z]+")
 _BURST = re.compile(r"burst\b\s*=?", re.IGNORECASE)
 _SEPARATOR = re.compile(r"[;,|]")
+
+
+def check_algorithm(algorithm: object) -> None:
+    """Raises ValueError for what is not the name of an algorithm."""
+    if not isinstance(algorithm, str) or algorithm not in _ALGORITHMS:
+        raise ValueError(f"algorithm={shown(algorithm)} must be one of {', '.join(map(repr, _ALGORITHMS))}")
 
 
 class _Reader:
@@ -188,7 +194,7 @@ class _Reader:
         digits = self.take(_NUMBER)
         if digits is None:
             raise self.fail(f"expected {what}, a whole number")
-        if not 1 <= int(digits) <= COUNT_MOST:
+        if len(digits) > 1000 or not 1 <= int(digits) <= COUNT_MOST:
             self.position = before
             raise self.fail(f"{what} must be between 1 and 2**53")
         return int(digits)
@@ -201,8 +207,8 @@ def parse_rate(text: str, algorithm: str = "token-bucket") -> tuple[Limit, ...]:
     """The limits that a rate string names, in its order.
 
     "<count>/<unit>" or "<count> per [<multiple>] <unit>", with "burst <count>" behind it for a token bucket, and ";",
-    "," or "|" between several. Units: second minute hour day month (30 days) year (365 days), their plurals, and s sec m
-    min h hr d mo mon y yr; upper case too. Raises RateSyntaxError with the place marked; ValueError for an unknown
+    "," or "|" between several. Units: second minute hour day month (30 days) year (365 days), their plurals, and s sec
+    m min h hr d mo mon y yr; upper case too. Raises RateSyntaxError with the place marked; ValueError for an unknown
     algorithm or for numbers that the algorithm refuses.
 
     >>> parse_rate("5/minute; 100 per 2 hours")
@@ -210,13 +216,13 @@ def parse_rate(text: str, algorithm: str = "token-bucket") -> tuple[Limit, ...]:
     """
     if not isinstance(text, str):
         raise TypeError(f"a rate must be a str such as '10/second', not {type(text).__name__}")
-    if algorithm not in _ALGORITHMS:
-        raise ValueError(f"algorithm={algorithm!r} must be one of {', '.join(map(repr, _ALGORITHMS))}")
+    check_algorithm(algorithm)
     reader = _Reader(text)
     limits = [_read_limit(reader, algorithm)]
     while not reader.ended():
         if reader.take(_SEPARATOR) is None:
-            raise reader.fail("expected ';', ',' or '|' between rates" + (", or 'burst'" if algorithm == "token-bucket" else ""))
+            burst = ", or 'burst'" if algorithm == "token-bucket" else ""
+            raise reader.fail(f"expected ';', ',' or '|' between rates{burst}")
         if reader.ended():
             break
         limits.append(_read_limit(reader, algorithm))

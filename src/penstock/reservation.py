@@ -10,6 +10,7 @@ from penstock.rate import check_count
 
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import NoReturn
 
     from penstock.limiter import Key, LimiterMethods
 
@@ -20,7 +21,7 @@ class Reservation:
     decision: the Decision of the taking; cost: the units reserved.
     """
 
-    __slots__ = ("decision", "cost", "_limiter", "_key", "_tier", "_settled")
+    __slots__ = ("_key", "_limiter", "_settled", "_tier", "cost", "decision")
 
     def __init__(self, limiter: LimiterMethods, key: Key, cost: int, tier: str | None, decision: Decision) -> None:
         self.decision = decision
@@ -37,10 +38,13 @@ class Reservation:
         state = "refused" if not self.decision else "settled" if self._settled else "open"
         return f"<Reservation of {self.cost}, {state}>"
 
-    def settle(self, actual: int) -> None:
-        """Charge what was really used: the difference is given back, or taken even if it does not fit (it is owed then).
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Reservation cannot be copied or pickled: it is settled once, with its own limiter")
 
-        actual: units, 0 .. 2**53. Once for each reservation: RuntimeError for a second time, or for one that was refused.
+    def settle(self, actual: int) -> None:
+        """Charge what was really used: give the difference back, or take it even if it does not fit (then it is owed).
+
+        actual: units, 0 .. 2**53. Once for each reservation: RuntimeError for a second time, or when it was refused.
         """
         check_count("actual", actual, least=0)
         if not self.decision:
@@ -57,14 +61,15 @@ class Reservation:
 class Hold:
     """Units of a Concurrency limit, held inside a `with` or `async with` block and given back at its end.
 
-    Entering answers with the Decision or raises RateLimited; it waits for its turn up to `timeout` seconds (None: without
-    end). A hold that is dropped while inside gives back too. One block at a time.
+    Entering answers with the Decision or raises RateLimited; it waits for its turn up to `timeout` seconds (None:
+    without end). A hold that is dropped while inside gives back too. One block at a time.
     """
 
-    __slots__ = ("_limiter", "_key", "_cost", "_tier", "_timeout", "_held")
+    __slots__ = ("_cost", "_held", "_inside", "_key", "_limiter", "_tier", "_timeout")
 
     def __init__(self, limiter: LimiterMethods, key: Key, cost: int, tier: str | None, timeout: float | None) -> None:
         self._held = False
+        self._inside = False  # from the start of the wait on
         self._limiter = limiter
         self._key = key
         self._cost = cost
@@ -72,8 +77,9 @@ class Hold:
         self._timeout = timeout
 
     def _begin(self) -> None:
-        if self._held:
+        if self._inside:
             raise RuntimeError("this hold is inside a block already: make one for each block")
+        self._inside = True
 
     def _entered(self, decision: Decision) -> Decision:
         if not decision:
@@ -83,13 +89,21 @@ class Hold:
 
     def __enter__(self) -> Decision:
         self._begin()
-        return self._entered(self._limiter._wait(self._key, self._cost, self._tier, self._timeout))
+        try:
+            return self._entered(self._limiter._wait(self._key, self._cost, self._tier, self._timeout))
+        finally:
+            self._inside = self._held
 
     async def __aenter__(self) -> Decision:
         self._begin()
-        return self._entered(await self._limiter._wait_async(self._key, self._cost, self._tier, self._timeout))
+        try:
+            return self._entered(await self._limiter._wait_async(self._key, self._cost, self._tier, self._timeout))
+        finally:
+            self._inside = self._held
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._give_back()
 
     async def __aexit__(
@@ -100,7 +114,10 @@ class Hold:
     def __del__(self) -> None:
         self._give_back()
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Hold cannot be copied or pickled: what it holds is given back once")
+
     def _give_back(self) -> None:
         if self._held:
-            self._held = False
+            self._held = self._inside = False
             self._limiter.release(self._key, self._cost, self._tier)

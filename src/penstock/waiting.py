@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 import time
@@ -12,8 +13,8 @@ from collections.abc import Callable
 from penstock.clock import NS, Clock
 from penstock.decision import Decision
 
-Ask = Callable[[], Decision]
-"""Tries to take and answers with the Decision."""
+Ask = Callable[[bool], Decision]
+"""Tries to take (True), or for one whose turn it is not looks only and says no (False)."""
 
 
 class Waiters:
@@ -56,6 +57,7 @@ class Waiters:
 
     def close(self) -> None:
         """Ends every wait as if its time were up."""
+        self._own()
         self._closed = True
         with self._lock:
             waiters = [waiter for queue in self._queues.values() for waiter in queue]
@@ -69,8 +71,11 @@ class Waiters:
 
     def _leave(self, fingerprint: int, wake: Callable[[], None]) -> None:
         """Leaves the queue from any place in it; a new head is told."""
+        self._own()
         with self._lock:
-            queue = self._queues[fingerprint]
+            queue = self._queues.get(fingerprint)
+            if queue is None or wake not in queue:  # this process was forked off during the wait
+                return
             was_head = queue[0] is wake
             queue.remove(wake)
             head = queue[0] if was_head and queue else None
@@ -82,16 +87,18 @@ class Waiters:
     def _now(self) -> int:
         return time.monotonic_ns() if self._watch is None or self._clock is None else self._clock.now_ns()
 
-    def _step(self, fingerprint: int, wake: Callable[[], None], ask: Ask, deadline: int | None) -> Decision | float | None:
-        """One turn of a waiter: the Decision when it is over, else how long to sleep in real seconds (None: until woken)."""
+    def _step(
+        self, fingerprint: int, wake: Callable[[], None], ask: Ask, deadline: int | None
+    ) -> Decision | float | None:
+        """One turn of a waiter: the Decision when it is over, else seconds of real time to sleep, None until woken."""
         rest = float("inf") if deadline is None else (deadline - self._now()) / NS
         if self._queues[fingerprint][0] is wake:
-            decision = ask()
+            decision = ask(True)
             if decision or rest <= 0 or self._closed:
                 return decision
             rest = min(rest, decision.retry_after)
         elif rest <= 0 or self._closed:
-            return Decision(False, 0, 0, float("inf"), 0.0, 0)
+            return ask(False)
         if self._watch is not None or rest == float("inf"):
             return None
         return max(rest, 0.0)
@@ -121,7 +128,7 @@ class Waiters:
         loop, event = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
-            if not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is there to be woken
                 loop.call_soon_threadsafe(event.set)
 
         self._join(fingerprint, wake)
