@@ -20,8 +20,8 @@ import os
 
 from penstock.decision import Decision
 from penstock.errors import shown
-from penstock.policy import HORIZON, LIMITS_MOST, TIERS_MOST
-from penstock.rate import check_count
+from penstock.policy import HORIZON, TIERS_MOST
+from penstock.rate import LIMITS_MOST, check_count
 
 cdef ps_clock process_clock
 cdef object ONE = 1
@@ -49,7 +49,7 @@ cdef double seconds(uint64_t ns) noexcept nogil:
         return nextafter(value, INFINITY)
     if ns == PS_NEVER:
         return INFINITY
-    while rint(value * 1e9) < <double>ns:
+    while <uint64_t>rint(value * 1e9) < ns:
         value = nextafter(value, INFINITY)
     return value
 
@@ -104,7 +104,7 @@ cdef uint64_t fingerprint_text(const ps_secret *secret, object text) except? 0:
 
 cdef bytes int_bytes(object number):
     """An int as it is hashed: 8 bytes where they are enough, else as many as it takes."""
-    cdef int size = max(8, int.bit_length(number) // 8 + 1)
+    cdef int size = 8 if -(2**63) <= number < 2**63 else int.bit_length(number) // 8 + 1
     return int.to_bytes(number, size, "little", signed=True)
 
 
@@ -197,14 +197,11 @@ cdef inline uint64_t time_of(Engine self) except? 0:
     """Nanoseconds since this engine was made, at most PS_HORIZON; a clock of the user's never steps back."""
     cdef uint64_t now
     if self.clock is None:
-        now = ps_clock_now(&process_clock) - self.birth_ns
-    else:
-        read = clock_ns(self.clock) - self.origin
-        now = 0 if read < 0 else min(read, HORIZON)
-        if now < self.latest_ns:
-            now = self.latest_ns
-        self.latest_ns = now
-    return now if now < PS_HORIZON else PS_HORIZON
+        return ps_since(self.birth_ns, ps_clock_now(&process_clock))
+    read = clock_ns(self.clock) - self.origin
+    now = 0 if read < 0 else min(read, HORIZON)
+    ps_raise(&limiter_of(self).latest_ns, now)
+    return ps_load_acquire(&limiter_of(self).latest_ns)
 
 
 cdef inline ps_caller caller_of(Engine self) noexcept:
@@ -331,6 +328,8 @@ cdef bytes batch_fingerprints(Engine self, object numpy, object keys):
         raise TypeError(f"keys must be several keys, not one {type(keys).__name__}")
     if hasattr(keys, "__arrow_c_array__"):
         return arrow_fingerprints(self, keys)
+    if hasattr(keys, "__arrow_c_stream__"):
+        return arrow_stream_fingerprints(self, keys)
     rows = tuple(keys)  # which nobody else can make longer
     result = bytes(8 * len(rows))
     out = <uint64_t *>PyBytes_AS_STRING(result)
@@ -367,21 +366,52 @@ cdef bytes array_fingerprints(Engine self, object numpy, object keys):
     return result
 
 
-cdef bytes arrow_fingerprints(Engine self, object keys):
-    cdef ArrowSchema *schema
-    cdef ArrowArray *array
-    cdef int64_t null
-    capsules = keys.__arrow_c_array__()
-    schema = <ArrowSchema *>PyCapsule_GetPointer(capsules[0], "arrow_schema")
-    array = <ArrowArray *>PyCapsule_GetPointer(capsules[1], "arrow_array")
-    null = ps_arrow_null(array)
+cdef bytes arrow_column(Engine self, const ArrowSchema *schema, const ArrowArray *array, Py_ssize_t before):
+    """Of one array, which `before` rows precede."""
+    cdef int64_t null = ps_arrow_null(array)
     if null >= 0:
-        raise ValueError(f"keys must not be null: row {null} is")
+        raise ValueError(f"keys must not be null: row {before + null} is")
     result = bytes(8 * array.length)
     if not ps_column_arrow(&(limiter_of(self)).secret, schema, array, <uint64_t *>PyBytes_AS_STRING(result)):
         kind = "a dictionary" if schema.dictionary != NULL else f"of format {schema.format.decode('ascii', 'replace')!r}"
         raise TypeError(f"keys must be an Arrow array of integers, utf8 or binary, not {kind}")
     return result
+
+
+cdef bytes arrow_fingerprints(Engine self, object keys):
+    """Of one Arrow array."""
+    schema, array = keys.__arrow_c_array__()
+    return arrow_column(
+        self,
+        <ArrowSchema *>PyCapsule_GetPointer(schema, "arrow_schema"),
+        <ArrowArray *>PyCapsule_GetPointer(array, "arrow_array"),
+        0,
+    )
+
+
+cdef bytes arrow_stream_fingerprints(Engine self, object keys):
+    """Of a chunked Arrow array, chunk by chunk."""
+    cdef ArrowSchema schema
+    cdef ArrowArray array
+    cdef Py_ssize_t before = 0
+    capsule = keys.__arrow_c_stream__()
+    cdef ArrowArrayStream *stream = <ArrowArrayStream *>PyCapsule_GetPointer(capsule, "arrow_array_stream")
+    if stream.get_schema(stream, &schema) != 0:
+        raise ValueError("keys: the Arrow stream has no schema")
+    chunks = []
+    try:
+        while True:
+            if stream.get_next(stream, &array) != 0:
+                raise ValueError(f"keys: the Arrow stream broke off after {len(chunks)} chunks")
+            if array.release == NULL:
+                return b"".join(chunks)
+            try:
+                chunks.append(arrow_column(self, &schema, &array, before))
+                before += array.length
+            finally:
+                array.release(&array)
+    finally:
+        schema.release(&schema)
 
 
 cdef class Engine:
@@ -431,6 +461,8 @@ cdef class Engine:
         self.names = {} if remember else None
         self.names_most = 2 * capacity
         self.birth_ns = ps_clock_now(&process_clock)
+        if clock is None:
+            limiter.clock, limiter.birth_ns = &process_clock, self.birth_ns
         self.origin = origin
         self.handle = <penstock_limiter *>limiter
 
@@ -499,6 +531,9 @@ cdef class Engine:
         cdef ps_limiter *limiter = limiter_of(self)
         cdef uint64_t now = time_of(self), old
         before = [ps_load_acquire(&limiter.current[<Py_ssize_t>tier]) for tier in range(len(policies))]
+        for tier, limits in enumerate(policies):  # words that decisions under way wrote after the replacement before this
+            old = limits[0].tag
+            ps_convert_all(limiter, old, before[tier], now)
         install(limiter, policies)
         for tier, limits in enumerate(policies):
             old = before[tier]
@@ -508,7 +543,8 @@ cdef class Engine:
 
     def hit_many(self, keys, costs=1, tier=None):
         """`hit` for each key in order, at one time: a NumPy bool array. Keys: any iterable of keys, a NumPy array of
-        integers, S or U, or an Arrow array of integers, strings or binary. costs: an int, or as many as there are keys."""
+        integers, S or U, or an Arrow array (chunked too) of integers, strings or binary. costs: an int, or as many as
+        there are keys."""
         return decide_batch(self, keys, costs, tier, False)
 
     def check_many(self, keys, costs=1, tier=None):
@@ -587,23 +623,23 @@ cdef class Engine:
     # ---- for callers in C ----
 
     cdef uint64_t fingerprint_str(self, const char *utf8, size_t count) noexcept nogil:
-        return ps_fingerprint(&(<ps_limiter *>self.handle).secret, PS_KEY_STR, utf8, count)
+        return ps_fingerprint(&(<ps_limiter *>self.handle).secret, PS_KEY_STR, utf8, count) if self.handle != NULL else 0
 
     cdef uint64_t fingerprint_bytes(self, const char *data, size_t count) noexcept nogil:
-        return ps_fingerprint(&(<ps_limiter *>self.handle).secret, PS_KEY_BYTES, data, count)
+        return ps_fingerprint(&(<ps_limiter *>self.handle).secret, PS_KEY_BYTES, data, count) if self.handle != NULL else 0
 
     cdef uint64_t fingerprint_int(self, long long value) noexcept nogil:
-        return ps_fingerprint_int(&(<ps_limiter *>self.handle).secret, value)
+        return ps_fingerprint_int(&(<ps_limiter *>self.handle).secret, value) if self.handle != NULL else 0
 
     cdef bint decide(self, uint64_t fingerprint, uint64_t cost) noexcept nogil:
         cdef ps_limiter *limiter = <ps_limiter *>self.handle
-        if self.default_tier == PS_NEVER:
+        if limiter == NULL or self.default_tier == PS_NEVER:
             return False
-        cdef uint64_t now = ps_clock_now(&process_clock) - self.birth_ns
+        cdef uint64_t now = ps_since(self.birth_ns, ps_clock_now(&process_clock))
         cdef ps_caller caller
         caller.number = ps_thread_number()
         caller.cell = &limiter.cells[caller.number]
-        return ps_hit(limiter, fingerprint, self.default_tier, now if now < PS_HORIZON else PS_HORIZON, cost, caller, NULL)
+        return ps_hit(limiter, fingerprint, self.default_tier, now, cost, caller, NULL)
 
 
 def adopt(cls, *names):

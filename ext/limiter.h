@@ -39,6 +39,11 @@ typedef struct {
     ps_word current[PS_TIERS_MOST]; /* the number of the policy that each tier has now */
     ps_secret secret;
     bool evict; /* a full window gives the place of its least debt to a new key; else the new key is refused */
+    /* Where decisions' times come from: a clock that showed `birth_ns` when they were 0; or, when that is NULL, another
+     * that can't be asked here, and the latest time it gave. */
+    ps_clock *clock;
+    uint64_t birth_ns;
+    ps_word latest_ns;
     ps_cell *cells;
     void *memory; /* cells, tables and tails, one mapping */
     size_t bytes;
@@ -94,6 +99,18 @@ static inline uint64_t ps_refund_word(const ps_policy *p, uint64_t word, const p
     case PS_SLIDING_WINDOW: return ps_window_refund(p, word, now, cost);
     case PS_SLIDING_LOG: return ps_log_refund(p, word, tail, now, cost);
     case PS_FIXED_WINDOW: return ps_fixed_refund(p, word, tail, now, cost);
+    default: return ps_concurrency_refund(word, cost);
+    }
+}
+
+/* The same for the units that led to `taken`, while they count. `later`: the time now, where `now` is that of taking. */
+static inline uint64_t ps_hand_back_word(const ps_policy *p, uint64_t word, uint64_t taken, const ps_word *tail, uint64_t now,
+                                         uint64_t later, uint64_t cost) {
+    switch (p->algorithm) {
+    case PS_TOKEN_BUCKET: return ps_bucket_hand_back(p, word, taken, later, cost);
+    case PS_SLIDING_WINDOW: return ps_window_hand_back(p, word, taken, now, cost);
+    case PS_SLIDING_LOG: return ps_log_hand_back(p, word, taken, tail, now, cost);
+    case PS_FIXED_WINDOW: return ps_fixed_hand_back(p, word, taken, tail, now, cost);
     default: return ps_concurrency_refund(word, cost);
     }
 }
@@ -183,10 +200,10 @@ PS_APART ps_claim ps_locate_new(ps_limiter *limiter, const ps_limit *limit, cons
     ps_tenancy_context context = ps_tenancy_begin(limit, p, now, caller);
     ps_tenancy tenancy = {&context, ps_tenancy_debt, ps_tenancy_retire, ps_tenancy_nonce};
     ps_table table = limit->table;
-    bool evicted = false;
+    uint64_t evicted = 0;
     ps_claim claim = ps_table_claim(&table, fingerprint, &tenancy, limiter->evict, &evicted, index, state);
     if (evicted)
-        ps_count(caller, &caller.cell->evicted, 1);
+        ps_count(caller, &caller.cell->evicted, evicted);
     if (claim == PS_FOUND)
         *state = ps_load_acquire(&limit->table.slots[*index].state);
     return claim;
@@ -204,6 +221,22 @@ PS_HOT ps_claim ps_locate(ps_limiter *limiter, const ps_limit *limit, const ps_p
     return ps_locate_new(limiter, limit, p, fingerprint, now, caller, index, state);
 }
 
+/* The slot where the key is established and its word; false when it has none that was counted on. A claim of another
+ * caller's may stand before it. Ends: it looks again only when the slot has changed hands. */
+static inline bool ps_settled(const ps_limit *limit, uint64_t fingerprint, uint64_t *index, uint64_t *state) {
+    for (;;) {
+        *index = ps_table_find(&limit->table, fingerprint);
+        if (*index != PS_NO_SLOT && ps_is_tentative(ps_load_acquire(&limit->table.slots[*index].state)))
+            *index = ps_table_find_established(&limit->table, fingerprint);
+        if (*index == PS_NO_SLOT)
+            return false;
+        const ps_pair *slot = &limit->table.slots[*index];
+        *state = ps_load_acquire(&slot->state);
+        if (!ps_is_tentative(*state) && ps_load_acquire(&slot->key) == fingerprint)
+            return true;
+    }
+}
+
 /* True while the slot still holds what a decision was read from. */
 static inline bool ps_unchanged(const ps_pair *slot, uint64_t fingerprint, uint64_t state) {
     return ps_load_acquire(&slot->key) == fingerprint && ps_load_relaxed(&slot->state) == state;
@@ -215,10 +248,11 @@ PS_APART uint64_t ps_soonest_free(const ps_limit *limit, uint64_t fingerprint, u
     ps_window window = ps_table_window(&limit->table, fingerprint);
     for (unsigned place = 0; place < PS_WINDOW_SLOTS; place++) {
         uint64_t index = ps_window_line(&window, place / PS_LINE_SLOTS) + place % PS_LINE_SLOTS;
+        uint64_t key = ps_load_acquire(&limit->table.slots[index].key);
         uint64_t state = ps_load_acquire(&limit->table.slots[index].state);
         const ps_policy *p = &limit->policies[0];
         ps_view view = {0};
-        if (!ps_is_tentative(state)) {
+        if (key > PS_SLOT_FREE && !ps_is_tentative(state)) {
             if (p->algorithm == PS_TOKEN_BUCKET)
                 p = &limit->policies[state >> p->tag_shift];
             ps_describe(p, state, ps_tail(limit, index), now, 0, &view);
@@ -233,31 +267,34 @@ PS_APART uint64_t ps_soonest_free(const ps_limit *limit, uint64_t fingerprint, u
 PS_APART void ps_look(ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t fingerprint,
                            uint64_t now, uint64_t cost, ps_view *view) {
     static const ps_word nothing[PS_WINDOW_RING_MOST]; /* the tail of a key never seen */
-    uint64_t index;
-    while ((index = ps_table_find(&limit->table, fingerprint)) != PS_NO_SLOT) {
-        const ps_pair *slot = &limit->table.slots[index];
-        uint64_t state = ps_load_acquire(&slot->state);
-        if (ps_is_tentative(state))
-            break;
-        ps_describe(p, ps_word_as(limit, p, state, now), ps_tail(limit, index), now, cost, view);
-        if (ps_unchanged(slot, fingerprint, state))
+    uint64_t index, state;
+    for (;;) {
+        while (ps_settled(limit, fingerprint, &index, &state)) {
+            ps_describe(p, ps_word_as(limit, p, state, now), ps_tail(limit, index), now, cost, view);
+            if (ps_unchanged(&limit->table.slots[index], fingerprint, state))
+                return;
+        }
+        ps_describe(p, ps_fresh(p, nothing, now), nothing, now, cost, view);
+        if (!view->allowed || cost == 0 || (limiter->evict && p->algorithm != PS_CONCURRENCY))
             return;
-    }
-    ps_describe(p, ps_fresh(p, nothing, now), nothing, now, cost, view);
-    if (view->allowed && cost && (!limiter->evict || p->algorithm == PS_CONCURRENCY)) {
         ps_tenancy_context context = ps_tenancy_begin(limit, p, now, (ps_caller){0});
         ps_tenancy tenancy = {&context, ps_tenancy_debt, ps_tenancy_retire, ps_tenancy_nonce};
         ps_table table = limit->table;
         ps_reading reading;
         ps_table_read(&table, fingerprint, &tenancy, &reading);
-        if (reading.victim == PS_NO_SLOT || (reading.victim_debt > PS_DEBT_TENTATIVE && !limiter->evict))
+        if (reading.established != PS_NO_SLOT)
+            continue; /* since it was looked for; a reading that meets it looks for no other slot */
+        if (reading.candidate == PS_NO_SLOT &&
+            (reading.victim == PS_NO_SLOT || (reading.victim_debt > PS_DEBT_TENTATIVE && !limiter->evict)))
             *view = (ps_view){.allowed = false, .retry_ns = ps_soonest_free(limit, fingerprint, now)};
+        return;
     }
 }
 
-/* Takes `cost` or nothing. With a view, describes the decision from the reading that was confirmed. */
+/* Takes `cost` or nothing. With a view, describes the decision from the reading that was confirmed. *taken, unless
+ * NULL: the word that has them. */
 PS_HOT ps_outcome ps_take(ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t fingerprint,
-                                 uint64_t now, uint64_t cost, ps_caller caller, ps_view *view) {
+                                 uint64_t now, uint64_t cost, ps_caller caller, ps_view *view, uint64_t *taken) {
     for (;;) {
         uint64_t index, state, next;
         if (cost > p->limit) {
@@ -278,7 +315,10 @@ PS_HOT ps_outcome ps_take(ps_limiter *limiter, const ps_limit *limit, const ps_p
         uint64_t word = claim == PS_CLAIMED ? ps_fresh(p, tail, now) : ps_word_as(limit, p, state, now);
         if (view)
             ps_describe(p, word, tail, now, cost, view);
-        if (!ps_step(p, word, tail, now, cost, &next)) {
+        bool fits = ps_step(p, word, tail, now, cost, &next);
+        if (view && view->allowed != fits)
+            continue; /* the tail was written between the two readings: what is told must be what is done */
+        if (!fits) {
             if (claim == PS_CLAIMED)
                 ps_pair_exchange(slot, fingerprint, state, PS_SLOT_FREE, 0);
             else if (!ps_unchanged(slot, fingerprint, state))
@@ -288,48 +328,55 @@ PS_HOT ps_outcome ps_take(ps_limiter *limiter, const ps_limit *limit, const ps_p
         if (ps_pair_exchange(slot, fingerprint, state, fingerprint, next)) {
             if (p->algorithm == PS_SLIDING_LOG)
                 ps_log_publish(p, word, next, tail, now);
+            if (taken)
+                *taken = next;
             return PS_ADMITTED;
         }
     }
 }
 
-/* What to do with a key's word whatever it is. */
-typedef enum { PS_GIVE_BACK, PS_FORCE, PS_FORGET } ps_change;
+/* What to do with a key whatever its word is. */
+typedef enum { PS_GIVE_BACK, PS_HAND_BACK, PS_FORCE, PS_FORGET } ps_change;
 
-/* Ends: as ps_take. A key that is not there has nothing to give back or forget. */
+/* The word with units given back; *cost falls by what the tail has taken of them. */
+static inline uint64_t ps_less(const ps_limiter *limiter, const ps_policy *p, uint64_t word, ps_word *tail, uint64_t now,
+                               uint64_t *cost, ps_change change, uint64_t taken) {
+    bool own = change == PS_HAND_BACK;
+    if (p->algorithm == PS_SLIDING_WINDOW)
+        *cost = ps_window_refund_ring(p, word, tail, now, *cost, own ? ps_window_epoch(p, taken) : UINT64_MAX);
+    if (!own)
+        return ps_refund_word(p, word, tail, now, *cost);
+    uint64_t later = limiter->clock ? ps_since(limiter->birth_ns, ps_clock_now(limiter->clock)) : ps_load_acquire(&limiter->latest_ns);
+    return ps_hand_back_word(p, word, taken, tail, now, later > now ? later : now, *cost);
+}
+
+/* Ends: as ps_take. A key that is not there has nothing to give back or forget. taken: what ps_take left there; for
+ * PS_HAND_BACK, at the time `now` that ps_take was called with. */
 PS_APART void ps_alter(ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t fingerprint,
-                            uint64_t now, uint64_t cost, ps_caller caller, ps_change change) {
-    bool ring_done = false;
+                            uint64_t now, uint64_t cost, ps_caller caller, ps_change change, uint64_t taken) {
     for (;;) {
-        uint64_t index = ps_table_find(&limit->table, fingerprint), state, next;
+        uint64_t index, state, next;
         ps_claim claim = PS_FOUND;
         if (change == PS_FORCE)
             claim = ps_locate(limiter, limit, p, fingerprint, now, caller, &index, &state);
-        if (index == PS_NO_SLOT || claim == PS_FULL)
+        else if (!ps_settled(limit, fingerprint, &index, &state))
             return;
+        if (claim == PS_FULL)
+            return;
+        if (claim == PS_FOUND && ps_is_tentative(state))
+            continue; /* it was taken from the key since; look again */
         ps_pair *slot = &limit->table.slots[index];
         ps_word *tail = ps_tail(limit, index);
-        if (claim == PS_FOUND) {
-            state = ps_load_acquire(&slot->state);
-            if (ps_is_tentative(state)) {
-                if (change != PS_FORCE)
-                    return;
-                continue;
-            }
+        if (change == PS_FORGET) {
+            if (ps_pair_exchange(slot, fingerprint, state, PS_SLOT_FREE, state))
+                return;
+            continue;
         }
         uint64_t word = claim == PS_CLAIMED ? ps_fresh(p, tail, now) : ps_word_as(limit, p, state, now);
-        if (change == PS_FORCE) {
+        if (change == PS_FORCE)
             next = ps_force(p, word, tail, now, cost);
-        } else if (change == PS_FORGET) {
-            ps_retire(p, word, tail);
-            next = ps_fresh(p, tail, now);
-        } else {
-            if (p->algorithm == PS_SLIDING_WINDOW && !ring_done) {
-                cost = ps_window_refund_ring(p, word, tail, now, cost);
-                ring_done = true;
-            }
-            next = ps_refund_word(p, word, tail, now, cost);
-        }
+        else
+            next = ps_less(limiter, p, word, tail, now, &cost, change, taken);
         if (next == state || ps_pair_exchange(slot, fingerprint, state, fingerprint, next)) {
             if (p->algorithm == PS_SLIDING_LOG && change == PS_FORCE)
                 ps_log_publish(p, word, next, tail, now);
@@ -391,19 +438,21 @@ PS_APART bool ps_peek(ps_limiter *limiter, uint64_t fingerprint, uint64_t tier, 
 /* Takes from the limits in order; gives back and says no when one of them refuses. */
 PS_APART bool ps_take_all(ps_limiter *limiter, uint64_t fingerprint, uint64_t tier, uint64_t now, uint64_t cost,
                                ps_caller caller, ps_decision *decision) {
+    const ps_policy *policies[PS_LIMITS_MOST];
+    uint64_t taken[PS_LIMITS_MOST];
     if (decision)
         ps_decision_begin(decision);
     for (uint64_t i = 0; i < limiter->limit_count; i++) {
         const ps_limit *limit = &limiter->limits[i];
-        const ps_policy *p = ps_policy_now(limiter, limit, tier);
+        const ps_policy *p = policies[i] = ps_policy_now(limiter, limit, tier);
         ps_view view;
-        ps_outcome outcome = ps_take(limiter, limit, p, fingerprint, now, cost, caller, decision ? &view : 0);
+        ps_outcome outcome = ps_take(limiter, limit, p, fingerprint, now, cost, caller, decision ? &view : 0, &taken[i]);
         if (decision)
             ps_decision_add(decision, p, i, &view);
         if (outcome != PS_ADMITTED) {
             while (i-- > 0) {
                 limit = &limiter->limits[i];
-                ps_alter(limiter, limit, ps_policy_now(limiter, limit, tier), fingerprint, now, cost, caller, PS_GIVE_BACK);
+                ps_alter(limiter, limit, policies[i], fingerprint, now, cost, caller, PS_HAND_BACK, taken[i]);
             }
             return false;
         }
@@ -417,7 +466,7 @@ static inline bool ps_hit(ps_limiter *limiter, uint64_t fingerprint, uint64_t ti
     bool allowed;
     if (limiter->limit_count == 1 && !decision) { /* the common case, without a view */
         const ps_policy *p = ps_policy_now(limiter, &limiter->limits[0], tier);
-        allowed = ps_take(limiter, &limiter->limits[0], p, fingerprint, now, cost, caller, 0) == PS_ADMITTED;
+        allowed = ps_take(limiter, &limiter->limits[0], p, fingerprint, now, cost, caller, 0, 0) == PS_ADMITTED;
     } else if (limiter->limit_count == 1) {
         allowed = ps_take_all(limiter, fingerprint, tier, now, cost, caller, decision);
     } else {
@@ -439,18 +488,20 @@ static inline void ps_change_all(ps_limiter *limiter, uint64_t fingerprint, uint
     for (uint64_t i = 0; i < limiter->limit_count; i++) {
         const ps_policy *p = ps_policy_now(limiter, &limiter->limits[i], tier);
         if (!only_held || p->algorithm == PS_CONCURRENCY)
-            ps_alter(limiter, &limiter->limits[i], p, fingerprint, now, cost, caller, change);
+            ps_alter(limiter, &limiter->limits[i], p, fingerprint, now, cost, caller, change, 0);
     }
 }
 
-/* Asks for the key's lines ahead of a decision; for batches. */
-static inline void ps_prefetch_key(const ps_limiter *limiter, uint64_t fingerprint) {
+/* Asks for the key's lines ahead of a decision; for batches. Inlined by force: gcc takes a function that only
+ * prefetches for one without effect, and drops its calls. */
+PS_HOT void ps_prefetch_key(const ps_limiter *limiter, uint64_t fingerprint) {
     for (uint64_t i = 0; i < limiter->limit_count; i++) {
         const ps_limit *limit = &limiter->limits[i];
-        uint64_t home = ps_table_window(&limit->table, fingerprint).home[0];
-        ps_prefetch(&limit->table.slots[home]);
+        ps_window window = ps_table_window(&limit->table, fingerprint);
+        ps_prefetch(&limit->table.slots[window.home[0]]);
+        ps_prefetch(&limit->table.slots[window.home[1]]);
         if (limit->tail_words)
-            ps_prefetch(ps_tail(limit, home));
+            ps_prefetch(ps_tail(limit, window.home[0]));
     }
 }
 
@@ -500,10 +551,7 @@ static inline void ps_clear(const ps_limit *limit) {
         ps_pair *slot = &limit->table.slots[index];
         for (;;) {
             uint64_t key = ps_load_acquire(&slot->key), state = ps_load_acquire(&slot->state);
-            if (key <= PS_SLOT_FREE || ps_is_tentative(state))
-                break;
-            ps_retire(&limit->policies[0], state, ps_tail(limit, index));
-            if (ps_pair_exchange(slot, key, state, PS_SLOT_FREE, 0))
+            if (key <= PS_SLOT_FREE || ps_is_tentative(state) || ps_pair_exchange(slot, key, state, PS_SLOT_FREE, state))
                 break;
         }
     }

@@ -9,6 +9,7 @@ cdef extern from "limiter.h" nogil:
     uint64_t ps_load_acquire(const ps_word *word)
     void ps_store_release(ps_word *word, uint64_t value)
     uint64_t ps_load_relaxed(const ps_word *word)
+    void ps_raise(ps_word *word, uint64_t value)
 
     ctypedef struct ps_secret:
         uint64_t k0
@@ -29,6 +30,7 @@ cdef extern from "limiter.h" nogil:
         pass
 
     uint64_t ps_clock_now(ps_clock *clock)
+    uint64_t ps_since(uint64_t birth_ns, uint64_t clock_ns)
     bint ps_thread_setup()
     uint64_t ps_thread_number()
     void ps_thread_after_fork()
@@ -78,6 +80,9 @@ cdef extern from "limiter.h" nogil:
         ps_word *current
         ps_secret secret
         bint evict
+        ps_clock *clock
+        uint64_t birth_ns
+        ps_word latest_ns
         ps_cell *cells
         size_t bytes
 
@@ -117,8 +122,13 @@ cdef extern from "batch/columns.h" nogil:
     struct ArrowSchema:
         const char *format
         ArrowSchema *dictionary
+        void (*release)(ArrowSchema *) noexcept
     struct ArrowArray:
         int64_t length
+        void (*release)(ArrowArray *) noexcept
+    struct ArrowArrayStream:
+        int (*get_schema)(ArrowArrayStream *, ArrowSchema *out) noexcept
+        int (*get_next)(ArrowArrayStream *, ArrowArray *out) noexcept
     void ps_column_ints(const ps_secret *secret, const char *rows, int64_t count, int64_t stride, unsigned width,
                         bint is_signed, uint64_t *out)
     void ps_column_bytes(const ps_secret *secret, const char *rows, int64_t count, int64_t stride, int64_t width,

@@ -8,6 +8,8 @@
  *   NAME_publish  (.., now, word, cost)   what must be written to the tail once the exchange succeeded
  *   NAME_force    (.., now, cost)         the word with `cost` taken although it may not fit
  *   NAME_refund   (.., now, cost)         the word with `cost` given back, never above full
+ *   NAME_hand_back(.., taken, cost)       the same for the very units that led to the word `taken`, as far as they
+ *                                         still count: others may have had their place since
  *   NAME_fresh    (.., now)               the word of a key never seen, above what the tail remembers
  *   NAME_retire   (.., word)              tail keeps what `fresh` needs when the word goes away
  *   NAME_debt     (.., now)               units still counted against the key: 0 exactly when it is as good as new
@@ -58,6 +60,14 @@ typedef struct {
     uint64_t retry_ns;  /* 0 when allowed; PS_NEVER when no wait helps */
     uint64_t reset_ns;  /* until the key is as good as new, if nothing more comes */
 } ps_view;
+
+/* A limiter's time from a clock's: never negative, and no later than the horizon. */
+static inline uint64_t ps_since(uint64_t birth_ns, uint64_t clock_ns) {
+    uint64_t passed = clock_ns - birth_ns;
+    if (passed <= PS_HORIZON)
+        return passed;
+    return clock_ns < birth_ns ? 0 : PS_HORIZON;
+}
 
 static inline uint64_t ps_until(uint64_t then, uint64_t now) { return then > now ? then - now : 0; }
 

@@ -123,6 +123,11 @@ static inline uint64_t ps_log_refund(const ps_policy *p, uint64_t word, const ps
     return ps_log_word(p, next, ps_until(live, cost));
 }
 
+static inline uint64_t ps_log_hand_back(const ps_policy *p, uint64_t word, uint64_t taken, const ps_word *tail, uint64_t now, uint64_t cost) {
+    uint64_t left = ps_until(ps_log_next(p, taken), ps_log_oldest(p, word, tail, ps_log_now(p, word, tail, now)));
+    return ps_log_refund(p, word, tail, now, cost < left ? cost : left);
+}
+
 static inline void ps_log_retire(const ps_policy *p, uint64_t word, ps_word *tail) {
     ps_raise(&tail[0], ps_log_next(p, word));
 }
@@ -141,20 +146,21 @@ static inline uint64_t ps_log_debt(const ps_policy *p, uint64_t word, const ps_w
 }
 
 static inline void ps_log_describe(const ps_policy *p, uint64_t word, const ps_word *tail, uint64_t now, uint64_t cost, ps_view *view) {
-    uint64_t then = ps_log_now(p, word, tail, now), next = ps_log_next(p, word);
-    uint64_t live = next - ps_log_oldest(p, word, tail, then), time;
-    view->allowed = cost <= ps_until(p->limit, live);
+    uint64_t then = ps_log_now(p, word, tail, now), next = ps_log_next(p, word), blocking = next + cost - 1 - p->limit, time;
+    bool possible = cost <= p->limit && next + cost < ps_log_most(p);
+    bool full = cost && ps_log_live(p, word) + cost > p->limit; /* then `blocking` decides, as in ps_log_step */
+    view->allowed = possible && !(full && ps_log_counts(p, tail, blocking, then));
+    uint64_t live = next - ps_log_oldest(p, word, tail, then), room = ps_until(p->limit, live);
     view->retry_ns = 0;
-    if (!view->allowed) {
+    if (view->allowed) {
+        view->remaining = ps_until(room, cost);
+    } else {
         view->retry_ns = PS_NEVER;
-        if (cost <= p->limit) {
-            if (!ps_log_time(p, tail, next + cost - 1 - p->limit, &time))
-                time = then;
-            view->retry_ns = ps_until(time + p->per_ns, now);
-        }
+        if (possible)
+            view->retry_ns = ps_until((ps_log_time(p, tail, blocking, &time) ? time : then) + p->per_ns, now);
+        view->remaining = possible && room >= cost ? cost - 1 : room;
         cost = 0;
     }
-    view->remaining = ps_until(p->limit, live + cost);
     view->reset_ns = 0;
     if (cost)
         view->reset_ns = ps_until(then + p->per_ns, now);

@@ -73,6 +73,15 @@ static inline uint64_t ps_bucket_refund(const ps_policy *p, uint64_t word, uint6
     return ps_bucket_word(p, owed > back ? t + owed - back : 0);
 }
 
+/* Of the units that led to `taken`, what time has not made good by `now`, which is the real time or later than any
+ * that others have used: a bucket that has filled up since must not be filled once more. */
+static inline uint64_t ps_bucket_hand_back(const ps_policy *p, uint64_t word, uint64_t taken, uint64_t now, uint64_t cost) {
+    uint64_t t = ps_bucket_ticks(p, now), owed = ps_bucket_owed(p, word, t), back = ps_bucket_owed(p, taken, t);
+    if (back > cost * p->token_ticks)
+        back = cost * p->token_ticks;
+    return ps_bucket_word(p, owed > back ? t + owed - back : 0);
+}
+
 static inline uint64_t ps_bucket_debt(const ps_policy *p, uint64_t word, uint64_t now) {
     return ps_bucket_owed(p, word, ps_bucket_ticks(p, now));
 }

@@ -110,6 +110,14 @@ struct ArrowArray {
     void *private_data;
 };
 
+struct ArrowArrayStream {
+    int (*get_schema)(struct ArrowArrayStream *, struct ArrowSchema *out);
+    int (*get_next)(struct ArrowArrayStream *, struct ArrowArray *out);
+    const char *(*get_last_error)(struct ArrowArrayStream *);
+    void (*release)(struct ArrowArrayStream *);
+    void *private_data;
+};
+
 /* The first null row, or -1. */
 static inline int64_t ps_arrow_null(const struct ArrowArray *array) {
     const uint8_t *valid = array->n_buffers > 0 ? (const uint8_t *)array->buffers[0] : 0;
@@ -121,10 +129,28 @@ static inline int64_t ps_arrow_null(const struct ArrowArray *array) {
     return -1;
 }
 
-/* Fingerprints of all rows; false when the format is not one of integers, (large) utf8 or (large) binary. */
+/* Rows of a string view or binary view column: 16 bytes each, {length, 12 bytes} or {length, prefix, buffer, offset}. */
+static inline void ps_column_views(const ps_secret *secret, uint8_t type, const struct ArrowArray *array, uint64_t *out) {
+    const char *views = (const char *)array->buffers[1];
+    for (int64_t i = 0; i < array->length; i++) {
+        const char *view = views + 16 * (i + array->offset);
+        int32_t fields[4];
+        memcpy(fields, view, 16);
+        const char *bytes = fields[0] <= 12 ? view + 4 : (const char *)array->buffers[2 + fields[2]] + fields[3];
+        out[i] = ps_fingerprint(secret, type, bytes, (size_t)fields[0]);
+    }
+}
+
+/* Fingerprints of all rows; false when the format is not one of integers, utf8 or binary (large and view too). */
 static inline bool ps_column_arrow(const ps_secret *secret, const struct ArrowSchema *schema, const struct ArrowArray *array, uint64_t *out) {
     const char *format = schema->format;
-    if (schema->dictionary || format[0] == 0 || format[1] != 0)
+    if (schema->dictionary || format[0] == 0)
+        return false;
+    if (strcmp(format, "vu") == 0 || strcmp(format, "vz") == 0) {
+        ps_column_views(secret, format[1] == 'u' ? PS_KEY_STR : PS_KEY_BYTES, array, out);
+        return true;
+    }
+    if (format[1] != 0)
         return false;
     const char *signed_ints = "csil", *unsigned_ints = "CSIL";
     const char *data = array->n_buffers > 1 ? (const char *)array->buffers[1] : 0;

@@ -62,6 +62,7 @@ static inline bool ps_pair_exchange(ps_pair *pair, uint64_t key, uint64_t state,
 
 #else
 
+#include "wide.h"
 #include <stdatomic.h>
 typedef _Atomic uint64_t ps_word;
 typedef struct {
@@ -94,9 +95,9 @@ static inline bool ps_pair_exchange(ps_pair *pair, uint64_t key, uint64_t state,
 #if !defined(__GCC_HAVE_SYNC_COMPARE_AND_SWAP_16)
 #error "build with -mcx16: the slot's exchange must be one instruction"
 #endif
-    unsigned __int128 expected = ((unsigned __int128)state << 64) | key;
-    unsigned __int128 desired = ((unsigned __int128)new_state << 64) | new_key;
-    return __sync_bool_compare_and_swap((unsigned __int128 *)(void *)pair, expected, desired);
+    ps_uint128 expected = ((ps_uint128)state << 64) | key;
+    ps_uint128 desired = ((ps_uint128)new_state << 64) | new_key;
+    return __sync_bool_compare_and_swap((ps_uint128 *)(void *)pair, expected, desired);
 #elif defined(__aarch64__)
     uint64_t seen_key, seen_state;
     uint32_t failed;

@@ -1,4 +1,5 @@
-/* Zeroed, page-aligned memory for tables; its pages cost nothing until they are touched. */
+/* Zeroed, page-aligned memory for tables; its pages cost nothing until they are touched. With -std=c11 instead of
+ * gnu11, this header and clock.h need _DEFAULT_SOURCE. */
 #ifndef PENSTOCK_MEMORY_H
 #define PENSTOCK_MEMORY_H
 
@@ -6,6 +7,9 @@
 
 /* 64 on every x86-64 and most Arm64 parts; a guess elsewhere, and only speed depends on it. */
 #define PS_CACHE_LINE 64
+
+/* Tables from here on ask for huge pages: with smaller ones a page would be mostly empty for long. */
+#define PS_HUGE_FROM ((size_t)32 << 20)
 
 #if defined(_WIN32)
 #include <windows.h>
@@ -24,7 +28,13 @@ static inline void ps_memory_unmap(void *start, size_t bytes) {
 /* NULL when there is not that much. Private: after fork each side has its own copy (engine contract 3). */
 static inline void *ps_memory_map(size_t bytes) {
     void *start = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return start == MAP_FAILED ? NULL : start;
+    if (start == MAP_FAILED)
+        return NULL;
+#if defined(MADV_HUGEPAGE)
+    if (bytes >= PS_HUGE_FROM) /* fewer misses of the address cache; a wish, so its refusal is no error */
+        (void)madvise(start, bytes, MADV_HUGEPAGE);
+#endif
+    return start;
 }
 static inline void ps_memory_unmap(void *start, size_t bytes) { munmap(start, bytes); }
 #endif

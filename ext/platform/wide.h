@@ -1,4 +1,4 @@
-/* 128-bit products and quotients, and division by a constant of run time. */
+/* 128-bit products and quotients, division by a constant of run time, and bits. */
 #ifndef PENSTOCK_WIDE_H
 #define PENSTOCK_WIDE_H
 
@@ -25,13 +25,14 @@ static inline uint64_t ps_shift_divide_up(uint64_t a, unsigned shift, uint64_t b
     return quotient + (rest != 0);
 }
 #else
-static inline uint64_t ps_mul_high(uint64_t a, uint64_t b) { return (uint64_t)(((unsigned __int128)a * b) >> 64); }
+__extension__ typedef unsigned __int128 ps_uint128; /* the compiler's, not ISO C's */
+static inline uint64_t ps_mul_high(uint64_t a, uint64_t b) { return (uint64_t)(((ps_uint128)a * b) >> 64); }
 static inline uint64_t ps_mul_shift(uint64_t a, uint64_t b, unsigned shift) {
-    return (uint64_t)(((unsigned __int128)a * b) >> shift);
+    return (uint64_t)(((ps_uint128)a * b) >> shift);
 }
 /* ceil((a << shift) / b); the caller knows that it fits. */
 static inline uint64_t ps_shift_divide_up(uint64_t a, unsigned shift, uint64_t b) {
-    return (uint64_t)((((unsigned __int128)a << shift) + (b - 1)) / b);
+    return (uint64_t)((((ps_uint128)a << shift) + (b - 1)) / b);
 }
 #endif
 
@@ -42,6 +43,17 @@ static inline uint64_t ps_divide(uint64_t x, uint64_t divisor, uint64_t inverse)
     while (x - quotient * divisor >= divisor)
         quotient++;
     return quotient;
+}
+
+/* The place of the lowest bit that is set; n is not 0. */
+static inline unsigned ps_lowest_bit(uint32_t n) {
+#if defined(_MSC_VER) && !defined(__clang__)
+    unsigned long place;
+    _BitScanForward(&place, n);
+    return (unsigned)place;
+#else
+    return (unsigned)__builtin_ctz(n);
+#endif
 }
 
 /* Bits needed to write n; 0 for 0. */

@@ -9,6 +9,7 @@
 #ifndef PENSTOCK_FINGERPRINT_H
 #define PENSTOCK_FINGERPRINT_H
 
+#include "../platform/memory.h"
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -41,10 +42,16 @@ typedef struct {
         (s)->v2 = PS_ROTATE((s)->v2, 32);                                                                              \
     } while (0)
 
-/* Eight bytes, lowest first, whatever the machine. Compilers make one load of it. */
+/* Eight bytes, lowest first, whatever the machine. */
 static inline uint64_t ps_load_le(const uint8_t *bytes) {
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    uint64_t value;
+    memcpy(&value, bytes, 8);
+    return value;
+#else
     return (uint64_t)bytes[0] | (uint64_t)bytes[1] << 8 | (uint64_t)bytes[2] << 16 | (uint64_t)bytes[3] << 24 |
            (uint64_t)bytes[4] << 32 | (uint64_t)bytes[5] << 40 | (uint64_t)bytes[6] << 48 | (uint64_t)bytes[7] << 56;
+#endif
 }
 
 /* The `count` (0-7) bytes at `bytes`, lowest first, in at most two loads. */

@@ -1,15 +1,15 @@
 /* One slot: a key word and a state word that change together, and the states they can be in.
  *
  *   {EMPTY, 0}            never used; a search for any key may stop here
- *   {FREE, 0}             given back before it was ever established; a search goes on
+ *   {FREE, word}          given back; a search goes on. word: its last tenant's, or 0 when the tail needs none
  *   {fp, TENTATIVE | n}   claimed by the caller with nonce n, not yet counted on
  *   {fp, word}            established: `word` belongs to the algorithm, its top bit is clear
  *
  *        claim                establish
  *   any --------> tentative ------------> established --+  decide: {fp, word} -> {fp, next}
- *    ^               |  withdraw / kill       ^         |
- *    |               v                        +---------+
- *    +------------- FREE
+ *    ^               |  withdraw / kill       ^     |   |
+ *    |               v                        +-----|---+
+ *    +------------- FREE <--------------------------+  give up: evicted, reset, cleared
  *
  * Every arrow is one exchange of both words (ps_pair_exchange), so an exchange prepared against one tenant
  * cannot touch the next. EMPTY is never written: what stopped a search once has nothing behind it. An

@@ -53,7 +53,8 @@ typedef struct {
     /* What is forgiven when this slot is given to another key: 0 when it is free, PS_DEBT_HELD when it must
      * not be, else more than PS_DEBT_TENTATIVE. */
     uint64_t (*debt)(void *context, uint64_t index, uint64_t word);
-    /* Called before an exchange that takes a slot from a tenant whose last word was `word`. May be called in vain. */
+    /* Called before an exchange that makes a slot tentative whose last tenant's word was `word`: one that has given
+     * it up, or that owes nothing. Only of such may it be called in vain. */
     void (*retire)(void *context, uint64_t index, uint64_t word);
     /* A number below 2^63 that no other placement has or had: what tells a tentative slot from a later one. */
     uint64_t (*nonce)(void *context);
@@ -108,6 +109,19 @@ PS_HOT uint64_t ps_table_find(const ps_table *table, uint64_t fingerprint) {
         }
         if (empty)
             break;
+    }
+    return PS_NO_SLOT;
+}
+
+/* The slot where the key is established, past any claim for it that stands before; or PS_NO_SLOT. */
+PS_APART uint64_t ps_table_find_established(const ps_table *table, uint64_t fingerprint) {
+    ps_window window = ps_table_window(table, fingerprint);
+    for (unsigned place = 0; place < PS_WINDOW_SLOTS; place++) {
+        uint64_t index = ps_window_line(&window, place / PS_LINE_SLOTS) + place % PS_LINE_SLOTS;
+        const ps_pair *slot = &table->slots[index];
+        if (ps_load_acquire(&slot->key) == fingerprint && !ps_is_tentative(ps_load_acquire(&slot->state)) &&
+            ps_load_acquire(&slot->key) == fingerprint)
+            return index;
     }
     return PS_NO_SLOT;
 }
@@ -173,10 +187,10 @@ PS_HOT void ps_table_read(ps_table *table, uint64_t fingerprint, const ps_tenanc
     }
 }
 
-/* Finds the key or makes a slot tentative for it; `*evicted` is set when a tenant that owed something had to go,
+/* Finds the key or makes a slot tentative for it; `*evicted` counts the tenants that owed something and had to go,
  * which happens only with `evict`. */
 PS_HOT ps_claim ps_table_claim(ps_table *table, uint64_t fingerprint, const ps_tenancy *tenancy, bool evict,
-                                      bool *evicted, uint64_t *index, uint64_t *state) {
+                                      uint64_t *evicted, uint64_t *index, uint64_t *state) {
     uint64_t seen = PS_NO_SLOT, seen_state = 0; /* the candidate as it was before this reading */
     for (;;) {
         ps_reading reading;
@@ -187,6 +201,8 @@ PS_HOT ps_claim ps_table_claim(ps_table *table, uint64_t fingerprint, const ps_t
         if (reading.established != PS_NO_SLOT) {
             if (reading.candidate != PS_NO_SLOT) /* before the established one: nobody may establish it */
                 ps_pair_exchange(&table->slots[reading.candidate], fingerprint, reading.candidate_state, PS_SLOT_FREE, 0);
+            else if (seen != PS_NO_SLOT) /* behind it, where the reading did not come */
+                ps_pair_exchange(&table->slots[seen], fingerprint, seen_state, PS_SLOT_FREE, 0);
             *index = reading.established;
             return PS_FOUND;
         }
@@ -206,11 +222,17 @@ PS_HOT ps_claim ps_table_claim(ps_table *table, uint64_t fingerprint, const ps_t
         }
         if (reading.victim == PS_NO_SLOT || (reading.victim_debt > PS_DEBT_TENTATIVE && !evict))
             return PS_FULL;
-        if (reading.victim_key > PS_SLOT_FREE && !ps_is_tentative(reading.victim_state))
+        ps_pair *victim = &table->slots[reading.victim];
+        if (reading.victim_debt > PS_DEBT_TENTATIVE) { /* it may be hit yet: it goes before its word is retired */
+            if (!ps_pair_exchange(victim, reading.victim_key, reading.victim_state, PS_SLOT_FREE, reading.victim_state))
+                continue;
+            reading.victim_key = PS_SLOT_FREE;
+            ++*evicted;
+        }
+        if (reading.victim_state && !ps_is_tentative(reading.victim_state))
             tenancy->retire(tenancy->context, reading.victim, reading.victim_state);
         uint64_t tentative = PS_TENTATIVE | tenancy->nonce(tenancy->context);
-        if (ps_pair_exchange(&table->slots[reading.victim], reading.victim_key, reading.victim_state, fingerprint, tentative)) {
-            *evicted |= reading.victim_debt > PS_DEBT_TENTATIVE;
+        if (ps_pair_exchange(victim, reading.victim_key, reading.victim_state, fingerprint, tentative)) {
             seen = reading.victim;
             seen_state = tentative;
         }

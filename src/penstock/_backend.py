@@ -23,7 +23,7 @@ else:
                 f"penstock runs without its compiled core, exactly but about a hundred times slower: {error}"
                 " (PENSTOCK_PURE=1 asks for that, and silences this)",
                 RuntimeWarning,
-                stacklevel=2,
+                stacklevel=3,  # where penstock is imported
             )
     if not native:
         from penstock._reference import Engine, adopt

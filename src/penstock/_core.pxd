@@ -13,7 +13,6 @@ cdef extern from *:
 cdef class Engine:
     cdef penstock_limiter *handle
     cdef uint64_t birth_ns
-    cdef uint64_t latest_ns
     cdef uint64_t default_tier
     cdef object clock
     cdef object origin
@@ -26,5 +25,6 @@ cdef class Engine:
     cdef uint64_t fingerprint_str(self, const char *utf8, size_t count) noexcept nogil
     cdef uint64_t fingerprint_bytes(self, const char *data, size_t count) noexcept nogil
     cdef uint64_t fingerprint_int(self, long long value) noexcept nogil
-    # One decision by the system's clock: cost >= 1 taken from every limit, or nothing.
+    # One decision by the system's clock, for a key of the tier without a name: cost >= 1 taken from every limit, or
+    # nothing. Also False where there is no such tier, or the limiter was never made.
     cdef bint decide(self, uint64_t fingerprint, uint64_t cost) noexcept nogil

@@ -71,7 +71,7 @@ class ManualClock:
 
     def __init__(self, start: float = 0.0) -> None:
         self._ns = seconds_to_ns("start", start)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the garbage collector may end a waiting task in the midst of a move
         self._watchers: dict[int, Callable[[], None]] = {}
 
     def now_ns(self) -> int:

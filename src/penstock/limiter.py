@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import inspect
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -77,6 +75,8 @@ def read_secret(secret: bytes | None) -> bytes:
         raise TypeError(f"secret must be bytes, not {type(secret).__name__}")
     if len(secret) < 16:
         raise ValueError(f"secret has {len(secret)} bytes; at least 16 are needed")
+    import hashlib  # here, because it loads OpenSSL
+
     return hashlib.blake2b(secret, digest_size=16, person=b"penstock key").digest()
 
 
@@ -280,6 +280,8 @@ class LimiterMethods(Engine):
         key, cost, tier: constants, or functions of the call's arguments; without a key all calls share the function's
         name. A Concurrency limit is held while the function runs.
         """
+        from inspect import iscoroutinefunction
+
         if key is not None and not callable(key):
             self.fingerprint(key)
         if not callable(cost):
@@ -300,7 +302,7 @@ class LimiterMethods(Engine):
                     tier(*args, **kwargs) if callable(tier) else tier,
                 )
 
-            if inspect.iscoroutinefunction(function):
+            if iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__):
 
                 @functools.wraps(function)
                 async def limited_async(*args: P.args, **kwargs: P.kwargs) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import gcd
 from typing import NamedTuple
 
-from penstock.rate import Concurrency, FixedWindow, Limit, SlidingLog, SlidingWindow, TokenBucket, check_per
+from penstock.rate import LIMITS_MOST, Concurrency, FixedWindow, Limit, SlidingLog, SlidingWindow, TokenBucket, check_per
 
 TOKEN_BUCKET, SLIDING_WINDOW, SLIDING_LOG, FIXED_WINDOW, CONCURRENCY = range(5)
 ALGORITHM_NAMES = ("token-bucket", "sliding-window", "sliding-log", "fixed-window", "concurrency")
@@ -17,7 +17,6 @@ STATE_BITS = 63
 TICK_SHIFT = 58
 TICKS_PER_NS_MOST = 16
 
-LIMITS_MOST = 8
 TIERS_MOST = 16
 GENERATIONS = 2
 """Each tier has this many policy numbers, so that replaced limits can be told from the present ones."""

@@ -12,6 +12,9 @@ from penstock.errors import RateSyntaxError, shown
 NS = 1_000_000_000
 YEAR_NS = 365 * 86_400 * NS
 
+LIMITS_MOST = 8
+"""So many limits decide together on one limiter."""
+
 COUNT_MOST = 2**53
 """The largest limit, burst and cost: beyond it a JSON number is no longer exact."""
 
@@ -49,7 +52,7 @@ class TokenBucket:
 
     Any interval of length t admits at most burst + t * limit / per. One word of memory for each key: the algorithm to
     take unless there is a reason for another. limit and burst: 1 .. 2**53; per: seconds or a timedelta; a rate of at
-    most one token per nanosecond, and at most 2 years to fill the bucket.
+    most one token per nanosecond, and at most 2 years to refill a burst above limit.
     """
 
     limit: int
@@ -63,7 +66,7 @@ class TokenBucket:
             check_count("burst", self.burst)
         if self.limit > per_ns:
             raise ValueError(f"limit={self.limit} per {self.per!r} is more than one token per nanosecond")
-        if (self.burst or self.limit) * per_ns > 2 * YEAR_NS * self.limit and self.burst not in (None, self.limit):
+        if self.burst is not None and self.burst > self.limit and self.burst * per_ns > 2 * YEAR_NS * self.limit:
             rate = f"limit={self.limit} per {self.per!r}"
             raise ValueError(f"burst={self.burst} must be refilled within 2 years at {rate}")
 
@@ -225,6 +228,8 @@ def parse_rate(text: str, algorithm: str = "token-bucket") -> tuple[Limit, ...]:
             raise reader.fail(f"expected ';', ',' or '|' between rates{burst}")
         if reader.ended():
             break
+        if len(limits) == LIMITS_MOST:
+            raise reader.fail(f"a limiter has at most {LIMITS_MOST} limits")
         limits.append(_read_limit(reader, algorithm))
     return tuple(limits)
 

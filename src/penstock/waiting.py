@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 
@@ -22,6 +22,9 @@ class Waiters:
 
     Sync and async callers stand in one line. Nobody polls: the head sleeps for the decision's retry_after, or until
     something was given back (`wake`); a clock that a test moves by hand wakes it by moving.
+
+    The garbage collector may end a Hold or a waiting task, and so come in here, while its thread is inside already: the
+    lock can be entered anew, and waking somebody takes none.
     """
 
     def __init__(self, clock: Clock | None) -> None:
@@ -30,7 +33,7 @@ class Waiters:
         self._begin()
 
     def _begin(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._queues: dict[int, deque[Callable[[], None]]] = {}
         self._process = os.getpid()
         self._closed = False
@@ -67,7 +70,10 @@ class Waiters:
     def _join(self, fingerprint: int, wake: Callable[[], None]) -> None:
         self._own()
         with self._lock:
-            self._queues.setdefault(fingerprint, deque()).append(wake)
+            queue = self._queues.get(fingerprint)
+            if queue is None:
+                queue = self._queues[fingerprint] = deque()
+            queue.append(wake)
 
     def _leave(self, fingerprint: int, wake: Callable[[], None]) -> None:
         """Leaves the queue from any place in it; a new head is told."""
@@ -106,17 +112,22 @@ class Waiters:
     def wait(self, fingerprint: int, ask: Ask, timeout_ns: int | None) -> Decision:
         """Stands in line for the key until `ask` admits or the time is up."""
         deadline = None if timeout_ns is None else self._now() + timeout_ns
-        event = threading.Event()
-        wake = event.set
+        gate = threading.Lock()
+        gate.acquire()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # it is open already
+                gate.release()
+
         self._join(fingerprint, wake)
         unwatch = self._watch(wake) if self._watch else None
         try:
             while True:
-                event.clear()
+                gate.acquire(blocking=False)
                 turn = self._step(fingerprint, wake, ask, deadline)
                 if isinstance(turn, Decision):
                     return turn
-                event.wait(None if turn is None else min(turn, threading.TIMEOUT_MAX))
+                gate.acquire(timeout=-1 if turn is None else min(turn, threading.TIMEOUT_MAX))
         finally:
             if unwatch:
                 unwatch()
@@ -124,12 +135,16 @@ class Waiters:
 
     async def wait_async(self, fingerprint: int, ask: Ask, timeout_ns: int | None) -> Decision:
         """`wait` in asyncio: the loop runs on, and a cancelled task leaves the line."""
+        import asyncio  # here, because it is two thirds of what importing penstock would cost
+
         deadline = None if timeout_ns is None else self._now() + timeout_ns
         loop, event = asyncio.get_running_loop(), asyncio.Event()
+        event_or_none = weakref.ref(event)  # so that a task whose loop was closed can be collected, and leaves the line
 
         def wake() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is there to be woken
-                loop.call_soon_threadsafe(event.set)
+            if (event := event_or_none()) is not None:
+                with contextlib.suppress(RuntimeError):  # the loop is closed
+                    loop.call_soon_threadsafe(event.set)
 
         self._join(fingerprint, wake)
         unwatch = self._watch(wake) if self._watch else None

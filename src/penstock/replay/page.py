@@ -1,0 +1,177 @@
+"""A study as one HTML page that needs nothing else: inline SVG, light or dark as the reader's screen is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from html import escape
+
+from penstock.replay.axes import count_axis, time_axis
+from penstock.replay.limits import rate_text
+from penstock.replay.report import found, kind, limits_text, sources
+from penstock.replay.study import Study
+from penstock.replay.wording import clipped, duration, key_name, moment, number, percent
+
+_STYLE = """
+:root {
+  color-scheme: light dark;
+  --paper: #fdfdfc; --ink: #1c2024; --faint: #667079; --line: #dfe3e6; --admitted: #2a78b8; --refused: #d1495b;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --paper: #15181b; --ink: #e6e9eb; --faint: #98a2ab; --line: #30363c; --admitted: #4389c0; --refused: #ea6c7b;
+  }
+}
+body {
+  margin: 0 auto; max-width: 60rem; padding: 2rem 1.25rem 3rem;
+  background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif;
+}
+h1 { font-size: 1.4rem; margin: 0; }
+h2 { font-size: 1rem; margin: 2.2rem 0 .5rem; }
+p { margin: .2rem 0; }
+figure { margin: 0 0 .8rem; }
+figcaption, .faint { color: var(--faint); font-size: .9rem; }
+.counts { display: flex; flex-wrap: wrap; gap: .5rem 2.5rem; margin: 1.4rem 0 .6rem; padding: 0; list-style: none; }
+.counts b { display: block; font-size: 1.5rem; font-weight: 600; line-height: 1.2; }
+.counts i { display: inline-block; width: .7em; height: .7em; border-radius: 2px; margin-right: .4em; }
+.admitted { fill: var(--admitted); background: var(--admitted); }
+.refused { fill: var(--refused); background: var(--refused); }
+svg { display: block; width: 100%; height: auto; font: 12px system-ui, sans-serif; }
+svg text { fill: var(--faint); }
+svg .name { fill: var(--ink); }
+svg .grid { stroke: var(--line); }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem 0 .3rem .8rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th { color: var(--faint); font-weight: 500; }
+th:first-child, td:first-child { padding-left: 0; text-align: left; }
+td:first-child { min-width: 9rem; white-space: normal; overflow-wrap: anywhere; }
+"""
+_WIDTH, _LEFT, _HEIGHT = 900, 56, 260
+_ROW, _NAMES, _SAID = 24, 240, 170
+
+
+def page(study: Study, keys: int) -> str:
+    """The page. keys: how many of the refused ones to show."""
+    first, last = study.trace.times[0], study.trace.times[-1]
+    title = escape(limits_text(study.question))
+    body = [
+        f"<h1>{title}</h1>",
+        f"<p>{escape(kind(study.question))}, replayed on {escape(sources(study.question))}</p>",
+        f'<p class="faint">{moment(first)} to {moment(last)} UTC, {duration(last - first)}</p>',
+        *_counts(study),
+        "<h2>Requests over time</h2>",
+        *_over_time(study),
+        "<h2>Limits</h2>",
+        *_limits(study),
+        "<h2>The keys refused most</h2>",
+        *(_keys(study, keys) if study.outcome.refusals else ["<p>No key would have been refused.</p>"]),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>penstock replay: {title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(body)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def _counts(study: Study) -> Iterator[str]:
+    outcome, trace, offered = study.outcome, study.trace, len(study.trace)
+    admitted, refused = percent(study.admitted, offered), percent(outcome.refused, offered)
+    yield '<ul class="counts">'
+    yield f"<li><b>{number(offered)}</b>requests offered</li>"
+    yield f'<li><b>{number(study.admitted)}</b><i class="admitted"></i>admitted, {admitted}</li>'
+    yield f'<li><b>{number(outcome.refused)}</b><i class="refused"></i>refused, {refused}</li>'
+    yield f"<li><b>{number(len(outcome.refusals))}</b>of {number(len(outcome.offered))} keys refused something</li>"
+    yield "</ul>"
+    if trace.unreadable or trace.late:
+        yield f'<p class="faint">{number(trace.lines)} lines read, {number(trace.unreadable)} of them unreadable,'
+        yield f"{number(trace.late)} out of order and replayed at their own time</p>"
+
+
+def _over_time(study: Study) -> Iterator[str]:
+    """Steps of what was admitted, and of what was refused on top of it."""
+    series = study.over_time()
+    start, most = series.start_ns, max(series.offered)
+    end = start + len(series.offered) * series.step_ns
+    times, counts = time_axis(start, end), count_axis(most)
+
+    def across(ns: int) -> str:
+        return f"{_LEFT + (_WIDTH - _LEFT) * (ns - start) / (end - start):.1f}"
+
+    def down(count: int) -> str:
+        return f"{_HEIGHT - (_HEIGHT - 10) * count / most:.1f}"
+
+    def steps(values: Iterable[int]) -> str:
+        edges = range(start + series.step_ns, end + 1, series.step_ns)
+        tops = (f"V{down(value)}H{across(edge)}" for value, edge in zip(values, edges, strict=True))
+        return f"M{across(start)},{down(0)}{''.join(tops)}V{down(0)}Z"
+
+    yield f'<figure><svg viewBox="0 0 {_WIDTH} {_HEIGHT + 42}" role="img" aria-label="requests over time">'
+    for place, label in zip(counts.places, counts.labels, strict=True):
+        yield f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH}" y1="{down(place)}" y2="{down(place)}"/>'
+        yield f'<text x="{_LEFT - 8}" y="{down(place)}" dy=".32em" text-anchor="end">{label}</text>'
+    yield f'<path class="refused" d="{steps(series.offered)}"/>'
+    yield f'<path class="admitted" d="{steps(series.admitted)}"/>'
+    for place, label in zip(times.places, times.labels, strict=True):
+        anchor = "end" if place > end - (end - start) // 40 else "middle"
+        yield f'<text x="{across(place)}" y="{_HEIGHT + 18}" text-anchor="{anchor}">{label}</text>'
+    middle = (_LEFT + _WIDTH) // 2
+    yield f'<text x="{middle}" y="{_HEIGHT + 38}" text-anchor="middle">{times.caption} (UTC)</text></svg>'
+    yield f"<figcaption>requests in {duration(series.step_ns)}</figcaption></figure>"
+
+
+def _limits(study: Study) -> Iterator[str]:
+    share = f"{float(study.question.at_most * 100):g} %"
+    yield from _table(
+        ["limit", "refused", "smallest that refuses nobody", f"smallest that refuses at most {share}"],
+        (
+            [rate_text(limit), number(refused), found(smallest.refuses_nobody), found(smallest.refuses_at_most)]
+            for limit, refused, smallest in zip(
+                study.question.limits, study.outcome.by_limit, study.smallest, strict=True
+            )
+        ),
+    )
+    if len(study.question.limits) > 1:
+        yield '<p class="faint">A refusal counts for the limit that refuses longest;'
+        yield "the smallest are of each limit by itself.</p>"
+
+
+def _keys(study: Study, keys: int) -> Iterator[str]:
+    most = study.most_refused(keys)
+    scale = (_WIDTH - _NAMES - _SAID) / max(offered for _, offered, _ in most)
+    yield f'<figure><svg viewBox="0 0 {_WIDTH} {_ROW * len(most)}" role="img" aria-label="the keys refused most">'
+    for row, (key, offered, refusals) in enumerate(most):
+        name, top, middle = key_name(key), row * _ROW + 4, row * _ROW + _ROW // 2
+        refused, admitted = refusals.count * scale, (offered - refusals.count) * scale
+        said = f"{number(refusals.count)} of {number(offered)}, {percent(refusals.count, offered)}"
+        size = f'y="{top}" height="{_ROW - 8}"'
+        yield f"<g><title>{escape(name)}</title>"
+        yield f'<text class="name" x="0" y="{middle}" dy=".32em">{escape(clipped(name, 34))}</text>'
+        yield f'<rect class="refused" x="{_NAMES}" width="{refused:.1f}" {size}/>'
+        yield f'<rect class="admitted" x="{_NAMES + refused:.1f}" width="{admitted:.1f}" {size}/>'
+        yield f'<text x="{_NAMES + refused + admitted + 8:.1f}" y="{middle}" dy=".32em">{said}</text></g>'
+    yield "</svg></figure>"
+    yield from _table(
+        ["key", "offered", "refused", "spells", "longest", "in all"],
+        (
+            [
+                key_name(key),
+                number(offered),
+                number(refusals.count),
+                number(refusals.spells),
+                duration(refusals.longest_ns),
+                duration(refusals.total_ns),
+            ]
+            for key, offered, refusals in most
+        ),
+    )
+    yield '<p class="faint">A spell lasts from a refusal until the limiter would admit the key again.</p>'
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    yield '<div class="scroll"><table>'
+    yield f"<tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr>"
+    for row in rows:
+        yield f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
+    yield "</table></div>"

@@ -1,0 +1,48 @@
+"""README: every block of code in it runs, and its commands are the ones that are used."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from penstock.cli.__main__ import main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+PYTHON = [code for language, code in BLOCKS if language == "python"]
+CONSOLE = [line for language, code in BLOCKS if language == "console" for line in code.splitlines()]
+
+
+def test_every_block_says_what_it_is() -> None:
+    assert len(BLOCKS) == README.count("```") // 2
+    assert {language for language, _ in BLOCKS} <= {"python", "console"}
+
+
+@pytest.mark.parametrize("code", PYTHON, ids=[f"block-{number}" for number in range(len(PYTHON))])
+def test_python_block_runs(code: str) -> None:
+    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+
+
+def test_ci_runs_the_test_command() -> None:
+    (command,) = [line for line in CONSOLE if "pytest" in line]
+    assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+
+
+def test_replay_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (command,) = [line for line in CONSOLE if line.startswith("penstock replay ")]
+    line = '203.0.113.7 - - [10/Oct/2025:13:55:{:02} +0000] "GET /a HTTP/1.1" 200 12 "-" "test"\n'
+    with gzip.open(tmp_path / "access.log.gz", "wt", encoding="ascii") as log:
+        log.writelines(line.format(second) for second in range(40) for _ in range(20))
+    monkeypatch.chdir(tmp_path)
+    assert main(shlex.split(command)[1:]) == 0
+    assert "<svg" in (tmp_path / "replay.html").read_text(encoding="utf-8")
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
