@@ -103,15 +103,13 @@ static inline uint64_t ps_refund_word(const ps_policy *p, uint64_t word, const p
     }
 }
 
-/* The same for the units that led to `taken`, while they count. `later`: the time now, where `now` is that of taking. */
-static inline uint64_t ps_hand_back_word(const ps_policy *p, uint64_t word, uint64_t taken, const ps_word *tail, uint64_t now,
-                                         uint64_t later, uint64_t cost) {
+/* Whether units taken at `then`, which led to the word `taken`, still count at `now`. A bucket's are less each moment. */
+static inline bool ps_kept(const ps_policy *p, uint64_t word, uint64_t taken, const ps_word *tail, uint64_t then, uint64_t now) {
     switch (p->algorithm) {
-    case PS_TOKEN_BUCKET: return ps_bucket_hand_back(p, word, taken, later, cost);
-    case PS_SLIDING_WINDOW: return ps_window_hand_back(p, word, taken, now, cost);
-    case PS_SLIDING_LOG: return ps_log_hand_back(p, word, taken, tail, now, cost);
-    case PS_FIXED_WINDOW: return ps_fixed_hand_back(p, word, taken, tail, now, cost);
-    default: return ps_concurrency_refund(word, cost);
+    case PS_SLIDING_WINDOW: return ps_window_kept(p, word, taken, now);
+    case PS_SLIDING_LOG: return ps_log_kept(p, word, taken, tail, then, now);
+    case PS_FIXED_WINDOW: return ps_fixed_kept(p, word, taken);
+    default: return true;
     }
 }
 
@@ -263,6 +261,26 @@ PS_APART uint64_t ps_soonest_free(const ps_limit *limit, uint64_t fingerprint, u
     return soonest;
 }
 
+/* The time by now: no earlier than any that was used for what the caller has seen. */
+PS_APART uint64_t ps_later(const ps_limiter *limiter, uint64_t now) {
+    uint64_t later = limiter->clock ? ps_since(limiter->birth_ns, ps_clock_now(limiter->clock))
+                                    : ps_load_acquire(&limiter->latest_ns);
+    return later > now ? later : now;
+}
+
+/* Dates what a sliding log has just admitted. While the one before is not dated, its time is not known, but past. */
+static inline void ps_date(const ps_limiter *limiter, const ps_policy *p, uint64_t word, uint64_t next, ps_word *tail, uint64_t now) {
+    ps_log_publish(p, word, next, tail, ps_log_undated(p, word, tail) ? ps_later(limiter, now) : now);
+}
+
+/* An admission that is in the way of `cost` may have no date because its caller is gone. */
+static inline void ps_fill(const ps_limiter *limiter, const ps_policy *p, uint64_t word, ps_word *tail, uint64_t now, uint64_t cost) {
+    uint64_t missing;
+    ps_log_fits_at(p, word, tail, now, cost, &missing);
+    if (missing != PS_NEVER)
+        ps_log_write(p, tail, missing, ps_later(limiter, now));
+}
+
 /* What `cost` would be answered now; writes nothing that decides anything. */
 PS_APART void ps_look(ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t fingerprint,
                            uint64_t now, uint64_t cost, ps_view *view) {
@@ -320,14 +338,16 @@ PS_HOT ps_outcome ps_take(ps_limiter *limiter, const ps_limit *limit, const ps_p
             continue; /* the tail was written between the two readings: what is told must be what is done */
         if (!fits) {
             if (claim == PS_CLAIMED)
-                ps_pair_exchange(slot, fingerprint, state, PS_SLOT_FREE, 0);
+                ps_pair_exchange(slot, fingerprint, state, PS_SLOT_FREE, state);
             else if (!ps_unchanged(slot, fingerprint, state))
                 continue;
+            else if (p->algorithm == PS_SLIDING_LOG)
+                ps_fill(limiter, p, word, tail, now, cost);
             return PS_REFUSED;
         }
         if (ps_pair_exchange(slot, fingerprint, state, fingerprint, next)) {
             if (p->algorithm == PS_SLIDING_LOG)
-                ps_log_publish(p, word, next, tail, now);
+                ps_date(limiter, p, word, next, tail, now);
             if (taken)
                 *taken = next;
             return PS_ADMITTED;
@@ -341,13 +361,17 @@ typedef enum { PS_GIVE_BACK, PS_HAND_BACK, PS_FORCE, PS_FORGET } ps_change;
 /* The word with units given back; *cost falls by what the tail has taken of them. */
 static inline uint64_t ps_less(const ps_limiter *limiter, const ps_policy *p, uint64_t word, ps_word *tail, uint64_t now,
                                uint64_t *cost, ps_change change, uint64_t taken) {
-    bool own = change == PS_HAND_BACK;
+    if (change == PS_HAND_BACK) {
+        uint64_t then = now;
+        now = ps_later(limiter, then);
+        if (!ps_kept(p, word, taken, tail, then, now))
+            return word;
+        if (p->algorithm == PS_TOKEN_BUCKET)
+            return ps_bucket_hand_back(p, word, taken, now, *cost);
+    }
     if (p->algorithm == PS_SLIDING_WINDOW)
-        *cost = ps_window_refund_ring(p, word, tail, now, *cost, own ? ps_window_epoch(p, taken) : UINT64_MAX);
-    if (!own)
-        return ps_refund_word(p, word, tail, now, *cost);
-    uint64_t later = limiter->clock ? ps_since(limiter->birth_ns, ps_clock_now(limiter->clock)) : ps_load_acquire(&limiter->latest_ns);
-    return ps_hand_back_word(p, word, taken, tail, now, later > now ? later : now, *cost);
+        *cost = ps_window_refund_ring(p, word, tail, now, *cost);
+    return ps_refund_word(p, word, tail, now, *cost);
 }
 
 /* Ends: as ps_take. A key that is not there has nothing to give back or forget. taken: what ps_take left there; for
@@ -377,9 +401,9 @@ PS_APART void ps_alter(ps_limiter *limiter, const ps_limit *limit, const ps_poli
             next = ps_force(p, word, tail, now, cost);
         else
             next = ps_less(limiter, p, word, tail, now, &cost, change, taken);
-        if (next == state || ps_pair_exchange(slot, fingerprint, state, fingerprint, next)) {
+        if (ps_pair_exchange(slot, fingerprint, state, fingerprint, next)) {
             if (p->algorithm == PS_SLIDING_LOG && change == PS_FORCE)
-                ps_log_publish(p, word, next, tail, now);
+                ps_date(limiter, p, word, next, tail, now);
             return;
         }
     }

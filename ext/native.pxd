@@ -1,6 +1,6 @@
 # What the C headers offer, as Cython sees it; the only `cdef extern` of the core.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from cpython.object cimport PyObject
+from cpython.object cimport PyObject, PyTypeObject
 
 cdef extern from "limiter.h" nogil:
     ctypedef struct ps_word:
@@ -146,6 +146,14 @@ cdef extern from *:
     #else
     #define PS_PYTHON_CELL PS_CELL_GIL
     #endif
+    /* A C method with the flags METH_FASTCALL | METH_KEYWORDS, under a name that every CPython has. */
+    typedef PyObject *(*ps_method)(PyObject *, PyObject *const *, Py_ssize_t, PyObject *);
+    /* From 3.14 a tuple keeps its hash, -1 while it is not known; an allocation leaves 0 there. */
+    #if PY_VERSION_HEX >= 0x030e0000
+    #define ps_tuple_unhashed(tuple) ((void)(((PyTupleObject *)(tuple))->ob_hash = -1))
+    #else
+    #define ps_tuple_unhashed(tuple) ((void)(tuple))
+    #endif
     """
     uint64_t PS_PYTHON_CELL
     bint PyUnicode_IS_COMPACT_ASCII(object text)
@@ -153,8 +161,15 @@ cdef extern from *:
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
     long long PyLong_AsLongLongAndOverflow(object number, int *overflow) except? -1
 
+    ctypedef PyObject *(*PyCFunction)(PyObject *, PyObject *) noexcept
+    ctypedef PyObject *(*ps_method)(PyObject *, PyObject *const *, Py_ssize_t, PyObject *) noexcept
     ctypedef struct PyMethodDef:
-        pass
+        PyCFunction ml_meth
+        int ml_flags
+    int METH_FASTCALL, METH_KEYWORDS
+    bint PyUnicode_CheckExact(object text)
     ctypedef struct PyMethodDescrObject:
         PyMethodDef *d_method
-    object PyDescr_NewMethod(object type, PyMethodDef *method)
+    object PyDescr_NewMethod(PyTypeObject *type, PyMethodDef *method)
+    object PyType_GenericAlloc(PyTypeObject *type, Py_ssize_t count)
+    void ps_tuple_unhashed(object tuple)

@@ -8,8 +8,8 @@
  *   NAME_publish  (.., now, word, cost)   what must be written to the tail once the exchange succeeded
  *   NAME_force    (.., now, cost)         the word with `cost` taken although it may not fit
  *   NAME_refund   (.., now, cost)         the word with `cost` given back, never above full
- *   NAME_hand_back(.., taken, cost)       the same for the very units that led to the word `taken`, as far as they
- *                                         still count: others may have had their place since
+ *   NAME_kept     (.., taken, now)        whether the units that led to the word `taken` still count; if not, others
+ *                                         may have had their place since, and to give them back would admit too much
  *   NAME_fresh    (.., now)               the word of a key never seen, above what the tail remembers
  *   NAME_retire   (.., word)              tail keeps what `fresh` needs when the word goes away
  *   NAME_debt     (.., now)               units still counted against the key: 0 exactly when it is as good as new

@@ -65,8 +65,8 @@ static inline uint64_t ps_fixed_refund(const ps_policy *p, uint64_t word, const 
     return base | (used > cost ? used - cost : 0);
 }
 
-static inline uint64_t ps_fixed_hand_back(const ps_policy *p, uint64_t word, uint64_t taken, const ps_word *tail, uint64_t now, uint64_t cost) {
-    return word >> p->count_bits == taken >> p->count_bits ? ps_fixed_refund(p, word, tail, now, cost) : word;
+static inline bool ps_fixed_kept(const ps_policy *p, uint64_t word, uint64_t taken) {
+    return word >> p->count_bits == taken >> p->count_bits;
 }
 
 static inline uint64_t ps_fixed_debt(const ps_policy *p, uint64_t word, const ps_word *tail, uint64_t now) {

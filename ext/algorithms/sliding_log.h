@@ -3,19 +3,21 @@
  * Admissions are numbered from 0. word: next | live, where `next` is the number the next one gets and `live` how
  * many before it still matter: numbers below next - live are refunded, forgotten, or a former tenant's.
  *
- *   admit k at `now` when admission i = next + k - 1 - limit does not matter or is not in (now - per, now];
+ *   admit k at `now` when all admissions up to next + k - 1 - limit that matter are out of (now - per, now];
  *   exchange the word for {next + k, live + k}; then write the k entries as {lap, time}, lap = number / ring
  *
  * tail[0]:  a number that no former tenant's `next` exceeded (ps_raise before a tenant goes)
- * tail[1+]: the ring. Times are kept one up, so that no entry that was written is 0. Compared within one lap
- *           entries only grow; an entry whose lap is behind belongs to a thread between the exchange and its
+ * tail[1+]: the ring. Times are kept one up, so that no entry that was written is 0. Within one lap
+ *           entries do not change; an entry whose lap is behind belongs to a thread between the exchange and its
  *           write. It counts as "just now", which is the truth to within the time that takes. If that thread
- *           died, whoever is refused by the gap fills it in with its own time.
+ *           died, whoever is refused by the gap fills it in with a time read after the gap was seen.
  *
  * Laps are compared modulo 32: to be taken for another, an entry would have to be left unwritten by 32 laps of
  * threads in a row that all died there.
  *
- * Times along the numbers never fall: an admission is dated no earlier than the one before it. */
+ * No entry is dated earlier than its own admission, nor than any before it: who finds the one before it written takes
+ * that time if it is later than its own, and who does not reads the clock again (ps_date). So nothing that an entry
+ * shows to be out of the window leaves one before it inside, and ps_log_oldest may search by halves. */
 #ifndef PENSTOCK_SLIDING_LOG_H
 #define PENSTOCK_SLIDING_LOG_H
 
@@ -42,14 +44,14 @@ static inline bool ps_log_time(const ps_policy *p, const ps_word *tail, uint64_t
     return entry >> PS_LOG_TIME_BITS == number / p->ring % PS_LOG_LAPS && entry != 0;
 }
 
-/* Writes an entry, or raises it if another wrote it first; never touches one of a later lap. */
+/* Writes an entry that nobody has written; never touches one of a later lap. */
 static inline void ps_log_write(const ps_policy *p, ps_word *tail, uint64_t number, uint64_t time) {
     ps_word *place = &tail[PS_LOG_TAIL_HEAD + number % p->ring];
     uint64_t lap = number / p->ring % PS_LOG_LAPS, entry = lap << PS_LOG_TIME_BITS | (time + 1);
     uint64_t seen = ps_load_acquire(place);
     for (;;) {
         uint64_t ahead = (lap - (seen >> PS_LOG_TIME_BITS)) & (PS_LOG_LAPS - 1);
-        if (seen != 0 && (ahead >= PS_LOG_LAPS / 2 || (ahead == 0 && seen >= entry)))
+        if (seen != 0 && (ahead >= PS_LOG_LAPS / 2 || ahead == 0))
             return;
         if (ps_exchange_if_equal(place, &seen, entry))
             return;
@@ -83,22 +85,32 @@ static inline uint64_t ps_log_oldest(const ps_policy *p, uint64_t word, const ps
     return low;
 }
 
+/* From when `cost` fits: when the admissions that must be out of the window for it are; 0 when none must. *missing: one
+ * of them that has not been written and counts as of `now`, or PS_NEVER. */
+static inline uint64_t ps_log_fits_at(const ps_policy *p, uint64_t word, const ps_word *tail, uint64_t now, uint64_t cost, uint64_t *missing) {
+    uint64_t next = ps_log_next(p, word), live = ps_log_live(p, word), latest = 0, time;
+    *missing = PS_NEVER;
+    if (live + cost <= p->limit)
+        return 0;
+    for (uint64_t number = next - live; number < next + cost - p->limit; number++) {
+        if (!ps_log_time(p, tail, number, &time)) {
+            *missing = number;
+            time = now;
+        }
+        latest = time > latest ? time : latest;
+    }
+    return latest + p->per_ns;
+}
+
 static inline bool ps_log_step(const ps_policy *p, uint64_t word, ps_word *tail, uint64_t now, uint64_t cost, uint64_t *next) {
     if (cost > p->limit)
         return false;
-    uint64_t number = ps_log_next(p, word), live = ps_log_live(p, word);
+    uint64_t number = ps_log_next(p, word), live = ps_log_live(p, word), missing;
     now = ps_log_now(p, word, tail, now);
-    if (live + cost > p->limit) {
-        uint64_t blocking = number + cost - 1 - p->limit, time;
-        if (!ps_log_time(p, tail, blocking, &time)) {
-            ps_log_write(p, tail, blocking, now);
-            return false;
-        }
-        if (time + p->per_ns > now)
-            return false;
-        live = p->limit - cost;
-    }
-    *next = ps_log_word(p, number + cost, live + cost);
+    if (ps_log_fits_at(p, word, tail, now, cost, &missing) > now)
+        return false;
+    live = live + cost < p->limit ? live + cost : p->limit;
+    *next = ps_log_word(p, number + cost, live);
     return number + cost < ps_log_most(p);
 }
 
@@ -108,6 +120,12 @@ static inline uint64_t ps_log_force(const ps_policy *p, uint64_t word, const ps_
     if (number + taken >= ps_log_most(p))
         return word;
     return ps_log_word(p, number + taken, live + taken);
+}
+
+/* True when the newest admission of `word` has not been dated yet. */
+static inline bool ps_log_undated(const ps_policy *p, uint64_t word, const ps_word *tail) {
+    uint64_t time;
+    return ps_log_live(p, word) && !ps_log_time(p, tail, ps_log_next(p, word) - 1, &time);
 }
 
 /* After the exchange from `word` to `next`: dates the admissions between. */
@@ -123,9 +141,12 @@ static inline uint64_t ps_log_refund(const ps_policy *p, uint64_t word, const ps
     return ps_log_word(p, next, ps_until(live, cost));
 }
 
-static inline uint64_t ps_log_hand_back(const ps_policy *p, uint64_t word, uint64_t taken, const ps_word *tail, uint64_t now, uint64_t cost) {
-    uint64_t left = ps_until(ps_log_next(p, taken), ps_log_oldest(p, word, tail, ps_log_now(p, word, tail, now)));
-    return ps_log_refund(p, word, tail, now, cost < left ? cost : left);
+/* then: when they were taken, in case their entries are no longer there to say how they were dated. */
+static inline bool ps_log_kept(const ps_policy *p, uint64_t word, uint64_t taken, const ps_word *tail, uint64_t then, uint64_t now) {
+    uint64_t time;
+    if (!ps_log_time(p, tail, ps_log_next(p, taken) - 1, &time))
+        time = then;
+    return ps_log_now(p, word, tail, now) < time + p->per_ns;
 }
 
 static inline void ps_log_retire(const ps_policy *p, uint64_t word, ps_word *tail) {
@@ -146,18 +167,15 @@ static inline uint64_t ps_log_debt(const ps_policy *p, uint64_t word, const ps_w
 }
 
 static inline void ps_log_describe(const ps_policy *p, uint64_t word, const ps_word *tail, uint64_t now, uint64_t cost, ps_view *view) {
-    uint64_t then = ps_log_now(p, word, tail, now), next = ps_log_next(p, word), blocking = next + cost - 1 - p->limit, time;
+    uint64_t then = ps_log_now(p, word, tail, now), next = ps_log_next(p, word), missing, time;
     bool possible = cost <= p->limit && next + cost < ps_log_most(p);
-    bool full = cost && ps_log_live(p, word) + cost > p->limit; /* then `blocking` decides, as in ps_log_step */
-    view->allowed = possible && !(full && ps_log_counts(p, tail, blocking, then));
+    uint64_t fits_at = possible && cost ? ps_log_fits_at(p, word, tail, then, cost, &missing) : 0;
     uint64_t live = next - ps_log_oldest(p, word, tail, then), room = ps_until(p->limit, live);
-    view->retry_ns = 0;
+    view->allowed = possible && fits_at <= then;
+    view->retry_ns = view->allowed ? 0 : possible ? ps_until(fits_at, now) : PS_NEVER;
     if (view->allowed) {
         view->remaining = ps_until(room, cost);
     } else {
-        view->retry_ns = PS_NEVER;
-        if (possible)
-            view->retry_ns = ps_until((ps_log_time(p, tail, blocking, &time) ? time : then) + p->per_ns, now);
         view->remaining = possible && room >= cost ? cost - 1 : room;
         cost = 0;
     }

@@ -67,15 +67,13 @@ typedef struct {
 static inline ps_window_sum ps_window_read(const ps_policy *p, uint64_t word, const ps_word *tail, uint64_t now) {
     uint64_t own = ps_window_epoch(p, word), start = own - ps_window_age(p, word), r = p->resolution;
     ps_window_sum sum = {ps_window_now(p, now), 0};
-    if (sum.epoch <= own) {
-        sum.epoch = own;
-        if (start < own && ps_window_epoch(p, ps_load_acquire(&tail[own % r])) == own)
-            sum.epoch = own + 1;
-    }
+    uint64_t place = own % r, there = ps_load_acquire(&tail[place]); /* read once: what is summed is what was looked at */
+    if (sum.epoch <= own)
+        sum.epoch = start < own && ps_window_epoch(p, there) == own ? own + 1 : own;
     if (own + r >= sum.epoch)
         sum.used = ps_window_count(p, word);
     for (uint64_t i = 0; i < r; i++) {
-        uint64_t entry = ps_load_acquire(&tail[i]), epoch = ps_window_epoch(p, entry);
+        uint64_t entry = i == place ? there : ps_load_acquire(&tail[i]), epoch = ps_window_epoch(p, entry);
         if (epoch >= start && epoch < own && epoch + r >= sum.epoch)
             sum.used += ps_window_count(p, entry);
     }
@@ -111,12 +109,12 @@ static inline uint64_t ps_window_force(const ps_policy *p, uint64_t word, ps_wor
 
 /* Gives back what would have expired first: which hit is refunded is not known, and so the window never admits
  * more than it promised. Ring entries are lowered by exchange, under a higher version; what they can't give is
- * left for the word: the units still to be taken from it. last: the latest sub-window to look at. */
-static inline uint64_t ps_window_refund_ring(const ps_policy *p, uint64_t word, ps_word *tail, uint64_t now, uint64_t cost, uint64_t last) {
+ * left for the word: the units still to be taken from it. */
+static inline uint64_t ps_window_refund_ring(const ps_policy *p, uint64_t word, ps_word *tail, uint64_t now, uint64_t cost) {
     ps_window_sum sum = ps_window_read(p, word, tail, now);
     uint64_t own = ps_window_epoch(p, word), start = own - ps_window_age(p, word), r = p->resolution;
     uint64_t oldest = sum.epoch > r ? sum.epoch - r : 0;
-    for (uint64_t epoch = oldest > start ? oldest : start; epoch < own && epoch <= last && cost; epoch++) {
+    for (uint64_t epoch = oldest > start ? oldest : start; epoch < own && cost; epoch++) {
         ps_word *place = &tail[epoch % r];
         uint64_t entry = ps_load_acquire(place);
         while (ps_window_epoch(p, entry) == epoch && ps_window_refundable(p, entry)) {
@@ -138,9 +136,9 @@ static inline uint64_t ps_window_refund(const ps_policy *p, uint64_t word, uint6
     return ps_window_word_next_version(p, word) - back;
 }
 
-/* After ps_window_refund_ring up to taken's sub-window: what is later is not these units. */
-static inline uint64_t ps_window_hand_back(const ps_policy *p, uint64_t word, uint64_t taken, uint64_t now, uint64_t cost) {
-    return ps_window_epoch(p, word) <= ps_window_epoch(p, taken) ? ps_window_refund(p, word, now, cost) : word;
+static inline bool ps_window_kept(const ps_policy *p, uint64_t word, uint64_t taken, uint64_t now) {
+    uint64_t until = ps_window_epoch(p, taken) + p->resolution;
+    return until >= ps_window_epoch(p, word) && until >= ps_window_now(p, now);
 }
 
 /* What the ring must remember of a word that has gone, or that is as good as new. Not of one that may yet be hit:

@@ -70,7 +70,7 @@ static inline uint64_t ps_bucket_force(const ps_policy *p, uint64_t word, uint64
 static inline uint64_t ps_bucket_refund(const ps_policy *p, uint64_t word, uint64_t now, uint64_t cost) {
     uint64_t t = ps_bucket_ticks(p, now), owed = ps_bucket_owed(p, word, t);
     uint64_t back = cost <= owed / p->token_ticks ? cost * p->token_ticks : owed;
-    return ps_bucket_word(p, owed > back ? t + owed - back : 0);
+    return owed ? ps_bucket_word(p, t + owed - back) : word; /* never before `t`: a caller with an older time must not gain */
 }
 
 /* Of the units that led to `taken`, what time has not made good by `now`, which is the real time or later than any
@@ -79,7 +79,7 @@ static inline uint64_t ps_bucket_hand_back(const ps_policy *p, uint64_t word, ui
     uint64_t t = ps_bucket_ticks(p, now), owed = ps_bucket_owed(p, word, t), back = ps_bucket_owed(p, taken, t);
     if (back > cost * p->token_ticks)
         back = cost * p->token_ticks;
-    return ps_bucket_word(p, owed > back ? t + owed - back : 0);
+    return owed ? ps_bucket_word(p, t + (owed > back ? owed - back : 0)) : word;
 }
 
 static inline uint64_t ps_bucket_debt(const ps_policy *p, uint64_t word, uint64_t now) {

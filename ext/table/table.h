@@ -148,7 +148,7 @@ PS_APART bool ps_table_met(ps_table *table, uint64_t index, uint64_t fingerprint
             reading->candidate = index;
             reading->candidate_state = state;
         }
-        if (reading->candidate == index || ps_pair_exchange(slot, fingerprint, state, PS_SLOT_FREE, 0))
+        if (reading->candidate == index || ps_pair_exchange(slot, fingerprint, state, PS_SLOT_FREE, state))
             return false;
     }
     return false;
@@ -200,7 +200,8 @@ PS_HOT ps_claim ps_table_claim(ps_table *table, uint64_t fingerprint, const ps_t
             ps_table_read(table, fingerprint, 0, &reading);
         if (reading.established != PS_NO_SLOT) {
             if (reading.candidate != PS_NO_SLOT) /* before the established one: nobody may establish it */
-                ps_pair_exchange(&table->slots[reading.candidate], fingerprint, reading.candidate_state, PS_SLOT_FREE, 0);
+                ps_pair_exchange(&table->slots[reading.candidate], fingerprint, reading.candidate_state, PS_SLOT_FREE,
+                                 reading.candidate_state);
             else if (seen != PS_NO_SLOT) /* behind it, where the reading did not come */
                 ps_pair_exchange(&table->slots[seen], fingerprint, seen_state, PS_SLOT_FREE, 0);
             *index = reading.established;
@@ -229,6 +230,8 @@ PS_HOT ps_claim ps_table_claim(ps_table *table, uint64_t fingerprint, const ps_t
             reading.victim_key = PS_SLOT_FREE;
             ++*evicted;
         }
+        if (ps_load_seq(&victim->key) != reading.victim_key)
+            continue; /* the two halves were not of one tenant: the word may be one that is in use */
         if (reading.victim_state && !ps_is_tentative(reading.victim_state))
             tenancy->retire(tenancy->context, reading.victim, reading.victim_state);
         uint64_t tentative = PS_TENTATIVE | tenancy->nonce(tenancy->context);

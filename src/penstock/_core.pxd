@@ -19,6 +19,7 @@ cdef class Engine:
     cdef dict tiers
     cdef dict names
     cdef Py_ssize_t names_most
+    cdef bint plain
     cdef readonly Py_ssize_t capacity
 
     # The fingerprint of the str whose UTF-8 is these bytes, of a bytes object, and of an int.

@@ -13,6 +13,7 @@ static uint64_t clock_ns; /* what every clock shows; calls read it when they beg
 #define CALLS_MOST 64
 #define KEYS_MOST 6
 #define LIMITS_TRIED 2
+#define MOMENT UINT64_C(1000000) /* ns; with periods of a few, a window's word has versions for every refund here */
 
 typedef enum { HIT, CHECK_CALL, PEEK, REFUND, RESET, VERBS } verb;
 static const char *const verb_names[] = {"hit", "check", "peek", "refund", "reset"};
@@ -228,6 +229,8 @@ static void check_refusals(unsigned key) {
             continue;
         bool justified = key_count > 4; /* a full table may refuse a new key */
         for (unsigned l = 0; l < limit_count && !justified; l++) {
+            /* An entry that was not written may have been filled in, with the time of whoever missed it. */
+            bool filled_in = policies[l].algorithm == PS_SLIDING_LOG && clock_moves;
             uint64_t possible = rate_limit[l] ? ((c->ended - c->began) * rate_limit[l] + policies[l].per_ns - 1) / policies[l].per_ns : 0;
             for (unsigned j = 0; j < call_count; j++) {
                 const call *d = &calls[j];
@@ -236,10 +239,12 @@ static void check_refusals(unsigned key) {
                 bool over = d->ended_step < c->began_step;
                 if (over && !d->yes)
                     continue; /* took nothing, or has handed it back */
-                if (over && d->done && d->ended + counts_for(l) < c->began)
+                if (over && d->done && !filled_in && d->ended + counts_for(l) < c->began)
                     continue; /* has expired */
-                bool back = false; /* given back before this call began */
-                for (unsigned k = 0; k < call_count; k++)
+                /* Given back before this call began. Windows and logs give back what would have expired first: the
+                 * units of this very call may count on, in place of others. */
+                bool back = false, oldest = policies[l].algorithm == PS_SLIDING_WINDOW || policies[l].algorithm == PS_SLIDING_LOG;
+                for (unsigned k = 0; k < call_count && !(oldest && clock_moves); k++)
                     back |= calls[k].refunds == (int)j && calls[k].ended_step < c->began_step;
                 bool reset = false;
                 for (unsigned k = 0; k < call_count; k++)
@@ -271,7 +276,7 @@ static void check_totals(void) {
 /* ---- one history ---- */
 
 static ps_policy random_policy(unsigned which) {
-    uint64_t limit = 1 + pick(4), per = 8 + pick(60);
+    uint64_t limit = 1 + pick(4), per = MOMENT * (8 + pick(60));
     rate_limit[which] = 0;
     switch (pick(6)) {
     case 0: {
@@ -280,7 +285,7 @@ static ps_policy random_policy(unsigned which) {
     }
     case 1: return make_window(limit, per * 4, (uint32_t)(1 + pick(4)));
     case 2: return make_log(limit, per);
-    case 3: return make_fixed(limit, per, false, pick(1000));
+    case 3: return make_fixed(limit, per, false, MOMENT * pick(1000) + pick(MOMENT));
     case 4: return make_fixed(limit, per, true, 0);
     default: return make_concurrency(limit);
     }
@@ -303,7 +308,7 @@ static void history(void) {
     with_refunds = pick(2);
     clock_moves = pick(4) != 0;
     bool may_stop = pick(6) == 0;
-    clock_ns = pick(400);
+    clock_ns = MOMENT * pick(400);
     call_count = 0;
     record_step = 0;
     stopped = false;
@@ -337,7 +342,7 @@ static void history(void) {
         if (steps > 200000)
             BROKEN("the calls do not end");
         if (clock_moves && pick(8) == 0)
-            clock_ns += pick(3) ? pick(4) : pick(80);
+            clock_ns += MOMENT * (pick(3) ? pick(4) : pick(80)) + pick(2);
     }
 
     for (unsigned k = 0; k < key_count; k++) {
