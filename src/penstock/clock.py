@@ -35,7 +35,7 @@ def seconds_to_ns(name: str, seconds: float) -> int:
 
 def ns_to_seconds(ns: int) -> float:
     """Nanoseconds as float seconds, never rounded to a shorter wait: seconds_to_ns gives at least `ns` back."""
-    seconds = ns / NS
+    seconds = float(ns) / NS  # as the core does, where the quotient of two ints would be rounded once less
     while round(seconds * NS) < ns:
         seconds = math.nextafter(seconds, math.inf)
     return seconds

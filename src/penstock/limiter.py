@@ -344,7 +344,7 @@ class LimiterMethods(Engine):
 
         limits: those of calls without a tier; tiers: those of the tiers named, the others stay. ValueError, and nothing
         changes, when the new limits do not fit the tables there are: another algorithm or number of limits, a window of
-        another `per`, a log longer than the longest it was made for.
+        another `per`, a log of another `per` or longer than the longest it was made for.
         """
         check_algorithm(algorithm)
         by_tier = dict(self._limits)

@@ -118,6 +118,8 @@ def _shape(limit: Limit) -> tuple[object, ...]:
         return SlidingWindow, check_per(limit.per), limit.resolution
     if isinstance(limit, FixedWindow):
         return FixedWindow, check_per(limit.per), limit.align
+    if isinstance(limit, SlidingLog):  # a tier with a shorter per would forget what one with a longer still counts
+        return SlidingLog, check_per(limit.per)
     return (type(limit),)
 
 

@@ -1,4 +1,4 @@
-# cython: language_level=3
+# cython: language_level=3, freethreading_compatible=True
 """An example for callers in C: the decision without the interpreter, from any number of threads at once."""
 
 import threading

@@ -34,7 +34,8 @@ static inline uint64_t ps_clock_now(ps_clock *c) { return ps_load_seq(&c->time);
 
 /* ---- what a model is made of ---- */
 
-typedef enum { NO_CALL, HIT, CHECK, PEEK, REFUND, FORCE, RESET, CLEAR } verb;
+/* BACK: refund, if the thread's call before it was admitted. */
+typedef enum { NO_CALL, HIT, CHECK, PEEK, REFUND, BACK, FORCE, RESET, CLEAR } verb;
 
 typedef struct {
     verb verb;
@@ -73,6 +74,7 @@ typedef struct {
     unsigned evictions;           /* at most, of keys that owed something */
     uint64_t kept;                /* a key that must not be evicted */
     unsigned wins_most;           /* see explore.h */
+    bool soak;                    /* too large to run each time */
 } protocol;
 
 /* Fingerprints. Of two homes A, B, C, D have the first twice, G the second and the first, H the second twice. */
@@ -150,7 +152,8 @@ static uint64_t perform(const call *c, unsigned number) {
     case HIT: return ps_hit(&limiter, c->key, 0, c->now, c->cost, caller, NULL);
     case CHECK: return ps_hit(&limiter, c->key, 0, c->now, c->cost, caller, &decision) | decision.remaining << 1;
     case PEEK: return ps_peek(&limiter, c->key, 0, c->now, c->cost, &decision) | decision.remaining << 1;
-    case REFUND: ps_change_all(&limiter, c->key, 0, c->now, c->cost, caller, PS_GIVE_BACK, false); return 1;
+    case REFUND:
+    case BACK: ps_change_all(&limiter, c->key, 0, c->now, c->cost, caller, PS_GIVE_BACK, false); return 1;
     case FORCE: ps_change_all(&limiter, c->key, 0, c->now, c->cost, caller, PS_FORCE, false); return 1;
     case RESET: ps_change_all(&limiter, c->key, 0, c->now, 1, caller, PS_FORGET, false); return 1;
     case CLEAR:
@@ -162,9 +165,15 @@ static uint64_t perform(const call *c, unsigned number) {
 }
 
 static void body(unsigned thread) {
+    bool admitted = false;
     for (unsigned i = 0; i < CALLS_EACH && the->threads[thread][i].verb; i++) {
+        const call *c = &the->threads[thread][i];
+        if (c->verb == BACK && !admitted)
+            continue;
         model_call_begin(thread * CALLS_EACH + i);
-        model_call_end(perform(&the->threads[thread][i], thread + 1));
+        uint64_t result = perform(c, thread + 1);
+        admitted = result & 1;
+        model_call_end(result);
     }
 }
 
@@ -327,12 +336,12 @@ static bool try_piece(uint32_t placed, const spec_all *all, uint64_t evictions, 
                search(next_placed, all, evictions);
     }
     for (unsigned i = 0; i < count; i++) {
-        uint64_t least = end.done[p->number] || c->verb != REFUND ? c->cost : 1;
+        uint64_t least = end.done[p->number] || (c->verb != REFUND && c->verb != BACK) ? c->cost : 1;
         for (uint64_t cost = least; cost <= c->cost; cost++) { /* a refund that was stopped may be one in part */
             spec_all next = *all;
             spec_key *k = &next.of[p->limit][p->key];
             const rule *r = &the->limits[p->limit];
-            if (c->verb == REFUND)
+            if (c->verb == REFUND || c->verb == BACK)
                 spec_refund(r, k, times[i], cost);
             else if (c->verb == FORCE)
                 spec_force(r, k, times[i], cost);
@@ -406,7 +415,7 @@ static bool already_explained(void) {
 }
 
 static void describe_ending(void) {
-    static const char *names[] = {"?", "hit", "check", "peek", "refund", "force", "reset", "clear"};
+    static const char *names[] = {"?", "hit", "check", "peek", "refund", "refund if admitted", "force", "reset", "clear"};
     for (unsigned n = 0; n < MODEL_CALLS_MOST; n++) {
         if (!end.begun[n])
             continue;
@@ -457,8 +466,8 @@ static void ended(void) {
         }
     if (already_explained())
         return;
-    /* An eviction that was stopped before it was counted is part of the one decision that may be missing. */
-    uint64_t evictions = end.evictions + (end.stopped && end.evictions < the->evictions);
+    /* Evictions are counted when their call has found its slot: those of one that was stopped are not. */
+    uint64_t evictions = end.stopped ? the->evictions : end.evictions;
     if (!search(0, &at_start, evictions)) {
         describe_ending();
         model_fail("no order of the calls explains this ending");
@@ -534,7 +543,7 @@ static void refuse(const char *program) {
 int main(int count, char **arguments) {
     if (count == 2 && !strcmp(arguments[1], "list")) {
         for (size_t i = 0; i < sizeof protocols / sizeof *protocols; i++)
-            printf("%s\n", protocols[i].name);
+            printf("%s%s\n", protocols[i].name, protocols[i].soak ? " soak" : "");
         return 0;
     }
     if (count != 4)

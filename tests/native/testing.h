@@ -27,14 +27,21 @@ static inline uint64_t draw_below(uint64_t *x, uint64_t below) { return (draw(x)
 
 #if !defined(PENSTOCK_MODEL)
 #include <pthread.h>
+#include <sched.h>
 
-/* Of this thread: exchanges of pairs that were tried, and that another thread had spoiled. */
-static _Thread_local uint64_t pairs_tried, pairs_failed;
+/* Of this thread: exchanges of pairs that were tried, that another thread had spoiled, and that took a slot from a key
+ * established there. */
+static _Thread_local uint64_t pairs_tried, pairs_failed, pairs_given_up;
+/* Not 0: now and then this thread gives its turn away between reading a slot and exchanging it. */
+static _Thread_local uint64_t shaken;
 
 static inline bool counted_pair_exchange(ps_pair *pair, uint64_t key, uint64_t state, uint64_t new_key, uint64_t new_state) {
+    if (shaken && draw_below(&shaken, 64) == 0)
+        sched_yield();
     bool swapped = ps_pair_exchange(pair, key, state, new_key, new_state);
     pairs_tried++;
     pairs_failed += !swapped;
+    pairs_given_up += swapped && key > 1 && key != new_key && !(state >> 63);
     return swapped;
 }
 #define ps_pair_exchange counted_pair_exchange
@@ -183,45 +190,67 @@ typedef struct {
     uint64_t random;
     ps_caller caller;
     void *shared;
-    uint64_t tried, failed; /* its exchanges of pairs, once it has ended */
 } worker;
 
 #define WORKERS_MOST 64
 static pthread_barrier_t workers_ready;
 static void (*workers_body)(worker *);
+static unsigned workers_count;
+static ps_word workers_arrived; /* at meetings so far */
+static ps_word pairs_tried_by_all, pairs_failed_by_all, pairs_given_up_by_all; /* by workers that have ended */
+
+/* Waits for all workers; the last to come finds what the others wrote before. Spins, so that they start together. */
+static inline void meet(void) {
+    uint64_t seen = ps_load_acquire(&workers_arrived);
+    while (!ps_exchange_if_equal(&workers_arrived, &seen, seen + 1)) {
+    }
+    for (unsigned spins = 0; ps_load_acquire(&workers_arrived) / workers_count == seen / workers_count; spins++)
+        if (spins > 200)
+            sched_yield();
+}
 
 static inline void *worker_main(void *argument) {
     worker *w = (worker *)argument;
+    shaken = w->random | 1;
     pthread_barrier_wait(&workers_ready);
     workers_body(w);
-    w->tried = pairs_tried;
-    w->failed = pairs_failed;
+    ps_add_relaxed(&pairs_tried_by_all, pairs_tried);
+    ps_add_relaxed(&pairs_failed_by_all, pairs_failed);
+    ps_add_relaxed(&pairs_given_up_by_all, pairs_given_up);
     return NULL;
 }
 
-/* Runs `count` threads of `body` from one barrier to their ends; limiter may be NULL. Returns how many of their
- * exchanges of pairs failed. */
-static inline uint64_t run_workers(unsigned count, uint64_t seed, ps_limiter *limiter, void *shared, void (*body)(worker *)) {
-    static worker workers[WORKERS_MOST];
-    pthread_t threads[WORKERS_MOST];
-    uint64_t failed = 0;
-    workers_body = body;
-    CHECK(count <= WORKERS_MOST && pthread_barrier_init(&workers_ready, NULL, count) == 0, "cannot start %u threads", count);
-    for (unsigned i = 0; i < count; i++) {
-        workers[i] = (worker){.number = i, .random = seed * 2654435761u + i + 1, .shared = shared};
-        if (limiter) /* cells by hand, as threads that hold numbers 1 .. count would have them */
-            workers[i].caller = (ps_caller){&limiter->cells[i + 1 < PS_CELL_SHARED ? i + 1 : PS_CELL_SHARED],
-                                            i + 1 < PS_CELL_SHARED ? i + 1 : PS_CELL_SHARED};
-        CHECK(pthread_create(&threads[i], NULL, worker_main, &workers[i]) == 0, "cannot start thread %u", i);
-    }
-    for (unsigned i = 0; i < count; i++) {
-        pthread_join(threads[i], NULL);
-        failed += workers[i].failed;
-    }
-    pthread_barrier_destroy(&workers_ready);
-    return failed;
+/* The cell of a thread that holds `number`. */
+static inline ps_caller caller_numbered(ps_limiter *limiter, unsigned number) {
+    return (ps_caller){&limiter->cells[number < PS_CELL_SHARED ? number : PS_CELL_SHARED],
+                       number < PS_CELL_SHARED ? number : PS_CELL_SHARED};
 }
 
+/* Runs `count` threads of `body` from one barrier to their ends. limiter may be NULL. */
+static inline void run_workers(unsigned count, uint64_t seed, ps_limiter *limiter, void *shared, void (*body)(worker *)) {
+    static worker workers[WORKERS_MOST];
+    pthread_t threads[WORKERS_MOST];
+    workers_body = body;
+    workers_count = count;
+    ps_store_relaxed(&workers_arrived, 0);
+    CHECK(count && count <= WORKERS_MOST && pthread_barrier_init(&workers_ready, NULL, count) == 0, "cannot start %u threads", count);
+    for (unsigned i = 0; i < count; i++) {
+        workers[i] = (worker){.number = i, .random = (seed + 1) * 2654435761u + i, .shared = shared};
+        if (limiter)
+            workers[i].caller = caller_numbered(limiter, i + 1);
+        CHECK(pthread_create(&threads[i], NULL, worker_main, &workers[i]) == 0, "cannot start thread %u", i);
+    }
+    for (unsigned i = 0; i < count; i++)
+        pthread_join(threads[i], NULL);
+    pthread_barrier_destroy(&workers_ready);
+}
+
+/* Says how often threads met, and fails if they never did: then nothing was tested. */
+static inline void report_meetings(const char *what) {
+    uint64_t tried = ps_load_relaxed(&pairs_tried_by_all), failed = ps_load_relaxed(&pairs_failed_by_all);
+    printf("%s: %llu exchanges, %llu met another thread's\n", what, (unsigned long long)tried, (unsigned long long)failed);
+    CHECK(failed > 0, "%s: no two threads met in %llu exchanges", what, (unsigned long long)tried);
+}
 #endif
 
 /* The number in argument `place`, or `otherwise`. */

@@ -13,6 +13,7 @@ from hypothesis import given, note, settings
 from penstock.clock import NS
 from penstock.decision import Decision
 from penstock.policy import replace_policies
+from penstock.rate import YEAR_NS, FixedWindow
 
 pytestmark = pytest.mark.usefixtures("both")
 
@@ -122,3 +123,15 @@ def test_many_long_histories(seed: int) -> None:
     draws = Seeded(seed)
     world = draw_world(draws)
     live_through(world, draw_history(draws, world, 10_000))
+
+
+@pytest.mark.parametrize("ns", [11038079277645003, 26852237429408174, 64491279946447053, 91542666011125631])
+def test_waits_that_no_float_tells_to_the_nanosecond(ns: int) -> None:
+    """Beyond 2**53 ns both round up from the same quotient, so that they end at the same float."""
+    per_ns = 4 * YEAR_NS
+    twins = Twins(World({None: [FixedWindow(1, 4 * YEAR_NS // NS, "first")]}, [], True))
+    twins.do(("hit", "a"))
+    twins.do(("advance", per_ns - ns))
+    twins.do(("check", "a"))
+    assert not twins.last
+    assert round(twins.last.retry_after * NS) >= ns

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -169,6 +170,45 @@ def test_subclasses_count_as_what_they_derive_from(backend: str, limiter_class: 
         (0, False),
     ]:
         assert limiter.fingerprint(own) == limiter.fingerprint(plain)
+
+
+def test_every_way_to_write_a_call_is_one_call(limiter_class: Any) -> None:
+    """By the system's clock: the call that is written most is answered on a path of its own."""
+
+    class Text(str):
+        pass
+
+    limiter = limiter_class("10/day")
+    calls: list[Callable[[], bool]] = [
+        lambda: limiter.hit("a"),
+        lambda: limiter.hit("a", 1),
+        lambda: limiter.hit("a", cost=1),
+        lambda: limiter.hit("a", 1, None),
+        lambda: limiter.hit("a", tier=None),
+        lambda: limiter.hit(key="a"),
+        lambda: limiter.hit(*["a"]),
+        lambda: limiter.hit(*(), key="a"),
+        lambda: limiter.hit(Text("a")),
+        lambda: limiter_class.hit(limiter, "a"),
+    ]
+    assert [call() for call in calls] == [True] * 10
+    assert [call() for call in calls] == [False] * 10
+    assert limiter.stats()[:4] == (10, 10, 0, 1)
+    for key in ("", "é", "\0", "x" * 1000, b"a", 1, ("a",)):
+        assert [limiter.hit(key) for _ in range(11)] == [True] * 10 + [False]
+    for wrong in (None, 1.5, ["a"]):
+        with pytest.raises(TypeError, match="key must be str, bytes, int or a tuple of these"):
+            limiter.hit(wrong)
+    for arguments in ((), ("a", 1, None, 1)):
+        with pytest.raises(TypeError):
+            limiter.hit(*arguments)
+    with pytest.raises(ValueError, match="cost=0 must be"):
+        limiter.hit("a", 0)
+    with pytest.raises(ValueError, match="tier=None must be one of 'pro'"):
+        limiter_class(tiers={"pro": "5/day"}).hit("a")
+    remembering = limiter_class("5/day", remember_names=True)
+    assert remembering.hit("a")
+    assert remembering.top()[0].name == "a"
 
 
 def test_several_limits_take_together_or_not_at_all(limiter_class: Any, clock: Any) -> None:

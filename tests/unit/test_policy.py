@@ -145,7 +145,7 @@ def test_names_and_numbers_agree() -> None:
 
 
 def test_tiers_have_numbers_of_their_own_and_rings_for_the_largest() -> None:
-    policies = compile_policies([[SlidingLog(5, 1)], [SlidingLog(50, 1)], [SlidingLog(7, 2)]], WALL)
+    policies = compile_policies([[SlidingLog(5, 1)], [SlidingLog(50, 1)], [SlidingLog(7, 1)]], WALL)
     assert [limits[0].tag for limits in policies] == [0, 1, 2]
     assert {limits[0].ring for limits in policies} == {50}
 
@@ -166,6 +166,7 @@ MISFITS: list[tuple[list[Limit], list[Limit]]] = [
     ([TokenBucket(1)], [SlidingWindow(1, 1)]),
     ([TokenBucket(1)], [TokenBucket(1), TokenBucket(1)]),
     ([TokenBucket(1), SlidingLog(1, 1)], [SlidingLog(1, 1), TokenBucket(1)]),
+    ([SlidingLog(1, 1)], [SlidingLog(2, 60)]),  # the short one would forget what the long one counts
     ([SlidingWindow(1, 1)], [SlidingWindow(1, 2)]),
     ([SlidingWindow(1, 1)], [SlidingWindow(1, 1, 5)]),
     ([FixedWindow(1, 1)], [FixedWindow(1, 2)]),
@@ -187,7 +188,7 @@ def test_tiers_of_other_shapes(first: list[Limit], second: list[Limit]) -> None:
     [
         ([TokenBucket(1)], [TokenBucket(7, 60, 9)]),
         ([SlidingWindow(1, 60)], [SlidingWindow(9, 60.0)]),
-        ([SlidingLog(5, 1)], [SlidingLog(4, 60)]),
+        ([SlidingLog(5, 60)], [SlidingLog(4, 60)]),
         ([FixedWindow(1, 60)], [FixedWindow(9, 60)]),
         ([Concurrency(1)], [Concurrency(9)]),
     ],
