@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from math import gcd
 from typing import NamedTuple
 
-from penstock.rate import LIMITS_MOST, Concurrency, FixedWindow, Limit, SlidingLog, SlidingWindow, TokenBucket, check_per
+from penstock.rate import (
+    LIMITS_MOST,
+    Concurrency,
+    FixedWindow,
+    Limit,
+    SlidingLog,
+    SlidingWindow,
+    TokenBucket,
+    check_per,
+)
 
 TOKEN_BUCKET, SLIDING_WINDOW, SLIDING_LOG, FIXED_WINDOW, CONCURRENCY = range(5)
 ALGORITHM_NAMES = ("token-bucket", "sliding-window", "sliding-log", "fixed-window", "concurrency")

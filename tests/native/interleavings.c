@@ -269,28 +269,44 @@ static void told_as_taken_log(void) {
     told_as_taken(make_log(1, 1000), "a late writer meanwhile", log_entry_filled_in, 1099, 1, first_hit_raises);
 }
 
-/* Limits are replaced twice while a decision by the first ones is under way: its word must not be read by the third's. */
-static void replaced_twice(void) {
-    ps_policy old = make_bucket(10, 1000000, 10);
-    begin(true, &old, 1);
-    ps_policy *policies = limiter->limits[0].policies;
-    hit(key_a, 0, 1);
-    fiber_begin(0, hit_a);
-    hold_before(0, PAIR, 1); /* reading the first policy, about to write by it */
-    ps_policy second = make_bucket(20, 1000000, 20), third = make_bucket(3, 1000000, 3);
-    second.tag = 1;
-    policies[1] = second;
-    ps_store_release(&limiter->current[0], 1);
-    ps_convert_all(limiter, 0, 1, 0);
-    finish(0);
-    CHECK(told[0], "ten fit");
-    ps_convert_all(limiter, 0, 1, 0); /* what the decision under way has written since */
-    policies[0] = third;
-    ps_store_release(&limiter->current[0], 0);
-    ps_convert_all(limiter, 1, 0, 0);
-    CHECK(units_counted(limiter, 0, key_a, 0) == 2, "2 units were taken, %llu count after two replacements",
-          (unsigned long long)units_counted(limiter, 0, key_a, 0));
+/* As Engine.replace does. */
+static void replace_with(ps_policy next, uint64_t now) {
+    uint64_t old = ps_load_acquire(&limiter->current[0]), number = 1 - old;
+    next.tag = number;
+    ps_convert_all(limiter, number, old, now); /* what decisions under way wrote after the replacement before this */
+    limiter->limits[0].policies[number] = next;
+    ps_store_release(&limiter->current[0], number);
+    ps_convert_all(limiter, old, number, now);
 }
+
+/* Limits are replaced twice while a decision by the first ones is under way, held before each of its steps in turn: a
+ * word that it writes late must not be read by the third's policy, whose ticks are others. */
+static void replaced_while_held(bool known) {
+    ps_policy first = make_bucket(10, 1000000, 10), second = make_bucket(7, 1000000, 20), third = make_bucket(3, 1000000, 5);
+    bool held = true;
+    for (uint64_t before = 1; held; before++) {
+        bool held_again = true;
+        for (uint64_t between = 0; held && held_again; between++) {
+            begin(true, &first, 1);
+            if (known)
+                hit(key_a, 500000, 1);
+            now_of[0] = 500000;
+            fiber_begin(0, hit_a);
+            held = hold_before(0, ANY, before);
+            replace_with(second, 500000);
+            if (between)
+                held_again = hold_before(0, ANY, between);
+            replace_with(third, 500000);
+            finish(0);
+            CHECK(told[0], "it fits under all three");
+            uint64_t counted = units_counted(limiter, 0, key_a, 500000), expected = known ? 2 : 1;
+            CHECK(counted == expected, "held before step %llu, and %llu later: %llu units were taken, %llu count", (unsigned long long)before,
+                  (unsigned long long)between, (unsigned long long)expected, (unsigned long long)counted);
+        }
+    }
+}
+static void replaced_while_deciding(void) { replaced_while_held(true); }
+static void replaced_while_claiming(void) { replaced_while_held(false); }
 
 /* Two callers of two new keys, and one slot for both: each may take the other's claim, but not for ever. */
 static void two_claims_one_slot(void) {
@@ -328,7 +344,8 @@ static const struct {
     {"told_as_taken_advance", told_as_taken_advance},
     {"told_as_taken_opening", told_as_taken_opening},
     {"told_as_taken_log", told_as_taken_log},
-    {"replaced_twice", replaced_twice},
+    {"replaced_while_deciding", replaced_while_deciding},
+    {"replaced_while_claiming", replaced_while_claiming},
     {"two_claims_one_slot", two_claims_one_slot},
 };
 

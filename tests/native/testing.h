@@ -133,6 +133,7 @@ static inline ps_limiter *open_limiter(uint64_t capacity, bool evict, const ps_p
     for (unsigned i = 0; i < count; i++)
         limiter->limits[i].policies[0] = policies[i];
     limiter->evict = evict;
+    limiter->tier_count = 1;
     limiter->secret = (ps_secret){UINT64_C(0x0706050403020100), UINT64_C(0x0f0e0d0c0b0a0908)};
     return limiter;
 }
@@ -154,9 +155,10 @@ static inline uint64_t units_counted(const ps_limiter *limiter, unsigned which, 
         return 0;
     uint64_t state = ps_load_acquire(&limit->table.slots[index].state);
     CHECK(!ps_is_tentative(state), "a claim was left half done in slot %llu", (unsigned long long)index);
+    const ps_policy *p = &limit->policies[ps_load_acquire(&limiter->current[0])];
     ps_view view;
-    ps_describe(&limit->policies[0], state, ps_tail(limit, index), now, 0, &view);
-    return limit->policies[0].limit - view.remaining;
+    ps_describe(p, ps_word_as(limit, p, state, now), ps_tail(limit, index), now, 0, &view);
+    return p->limit - view.remaining;
 }
 
 /* No key may have two slots of a limit, and none a slot outside its window. Nobody else may be at work. */
