@@ -448,6 +448,7 @@ cdef class Engine:
             raise MemoryError(f"capacity={capacity} needs {needed} bytes of tables, which this machine does not give")
         memcpy(&limiter.secret, PyBytes_AS_STRING(secret), 16)
         limiter.evict = evict
+        limiter.tier_count = len(policies)
         try:
             install(limiter, policies)
         except BaseException:
@@ -616,6 +617,16 @@ cdef class Engine:
                     if top:
                         least = <uint64_t>(-<int64_t>top[-1][0])
         return [(entry[1], entry[2], -entry[0]) for entry in top]
+
+    def spent(self, uint64_t fingerprint):
+        """Units counted against the key with this fingerprint, under the limit that has most of them."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef uint64_t now = time_of(self), index, found, units, most = 0
+        for i in range(limiter.limit_count):
+            index = ps_table_find(&limiter.limits[i].table, fingerprint)
+            if index != PS_NO_SLOT and ps_inspect(&limiter.limits[i], index, now, &found, &units):
+                most = max(most, units)
+        return most
 
     def name_of(self, fingerprint):
         """The key with this fingerprint, if names are remembered and it still is; else None."""

@@ -36,7 +36,8 @@ typedef struct {
 typedef struct {
     ps_limit limits[PS_LIMITS_MOST];
     uint64_t limit_count;
-    ps_word current[PS_TIERS_MOST]; /* the number of the policy that each tier has now */
+    ps_word current[PS_TIERS_MOST]; /* the number of the policy that each tier has now: the tier's, or that plus tier_count */
+    uint64_t tier_count; /* 0: limits are never replaced */
     ps_secret secret;
     bool evict; /* a full window gives the place of its least debt to a new key; else the new key is refused */
     /* Where decisions' times come from: a clock that showed `birth_ns` when they were 0; or, when that is NULL, another
@@ -71,6 +72,16 @@ static inline uint64_t ps_word_as(const ps_limit *limit, const ps_policy *p, uin
     if (p->algorithm != PS_TOKEN_BUCKET || word == 0 || word >> p->tag_shift == p->tag)
         return word;
     return ps_bucket_convert(&limit->policies[word >> p->tag_shift], p, word, now);
+}
+
+/* The policy by which a word that has just been read is to be judged: p, unless limits were replaced since p was looked
+ * up. Which they may have been where the word is another policy's, or a new key's. With that, and because a replacement
+ * rewrites all words and takes back all claims (ps_convert_all), nothing is written by a policy that is out of force
+ * for longer than one replacement. */
+static inline const ps_policy *ps_policy_of(const ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t state) {
+    if (p->algorithm != PS_TOKEN_BUCKET || state >> p->tag_shift == p->tag || limiter->tier_count == 0)
+        return p;
+    return &limit->policies[ps_load_acquire(&limiter->current[p->tag % limiter->tier_count])];
 }
 
 static inline bool ps_step(const ps_policy *p, uint64_t word, ps_word *tail, uint64_t now, uint64_t cost, uint64_t *next) {
@@ -330,6 +341,7 @@ PS_HOT ps_outcome ps_take(ps_limiter *limiter, const ps_limit *limit, const ps_p
         ps_word *tail = ps_tail(limit, index);
         if (claim == PS_FOUND && ps_is_tentative(state))
             continue; /* it was taken from the key since; look again */
+        p = ps_policy_of(limiter, limit, p, state);
         uint64_t word = claim == PS_CLAIMED ? ps_fresh(p, tail, now) : ps_word_as(limit, p, state, now);
         if (view)
             ps_describe(p, word, tail, now, cost, view);
@@ -396,11 +408,12 @@ PS_APART void ps_alter(ps_limiter *limiter, const ps_limit *limit, const ps_poli
                 return;
             continue;
         }
+        p = ps_policy_of(limiter, limit, p, state);
         uint64_t word = claim == PS_CLAIMED ? ps_fresh(p, tail, now) : ps_word_as(limit, p, state, now);
         if (change == PS_FORCE)
             next = ps_force(p, word, tail, now, cost);
         else
-            next = ps_less(limiter, p, word, tail, now, &cost, change, taken);
+            next = ps_less(limiter, p, word, tail, now, &cost, change, ps_word_as(limit, p, taken, now));
         if (ps_pair_exchange(slot, fingerprint, state, fingerprint, next)) {
             if (p->algorithm == PS_SLIDING_LOG && change == PS_FORCE)
                 ps_date(limiter, p, word, next, tail, now);
@@ -581,7 +594,8 @@ static inline void ps_clear(const ps_limit *limit) {
     }
 }
 
-/* Rewrites every bucket word that another policy wrote as its tier's present one would; for a replacement. */
+/* Rewrites every bucket word of one policy as another would have written it, and takes back all claims, so that no
+ * decision which read the table before can still write to it; for a replacement. */
 static inline void ps_convert_all(ps_limiter *limiter, uint64_t old_number, uint64_t new_number, uint64_t now) {
     for (uint64_t i = 0; i < limiter->limit_count; i++) {
         const ps_limit *limit = &limiter->limits[i];
@@ -591,9 +605,11 @@ static inline void ps_convert_all(ps_limiter *limiter, uint64_t old_number, uint
             ps_pair *slot = &limit->table.slots[index];
             for (;;) {
                 uint64_t key = ps_load_acquire(&slot->key), state = ps_load_acquire(&slot->state);
-                if (key <= PS_SLOT_FREE || ps_is_tentative(state) || state == 0 || state >> to->tag_shift != old_number)
+                bool claim = ps_is_tentative(state);
+                if (key <= PS_SLOT_FREE || (!claim && state >> to->tag_shift != old_number))
                     break;
-                if (ps_pair_exchange(slot, key, state, key, ps_bucket_convert(&limit->policies[old_number], to, state, now)))
+                if (claim ? ps_pair_exchange(slot, key, state, PS_SLOT_FREE, state)
+                          : ps_pair_exchange(slot, key, state, key, ps_bucket_convert(&limit->policies[old_number], to, state, now)))
                     break;
             }
         }

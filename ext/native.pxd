@@ -78,6 +78,7 @@ cdef extern from "limiter.h" nogil:
         ps_limit *limits
         uint64_t limit_count
         ps_word *current
+        uint64_t tier_count
         ps_secret secret
         bint evict
         ps_clock *clock
@@ -102,6 +103,8 @@ cdef extern from "limiter.h" nogil:
     int PS_CELLS, PS_CELL_GIL, PS_REFUSED_SETS, PS_REFUSED_WAYS
     uint64_t PS_HORIZON, PS_NEVER
 
+    uint64_t PS_NO_SLOT
+    uint64_t ps_table_find(const ps_table *table, uint64_t fingerprint)
     uint64_t ps_table_homes(uint64_t capacity)
     uint64_t ps_table_slots(uint64_t homes)
     size_t ps_limiter_bytes(uint64_t capacity, const uint64_t *tail_words, uint64_t limit_count)

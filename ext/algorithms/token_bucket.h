@@ -49,7 +49,7 @@ static inline uint64_t ps_bucket_convert(const ps_policy *from, const ps_policy 
     uint64_t most = (UINT64_C(1) << to->tag_shift) - 1;
     uint64_t debt = tokens < most / to->token_ticks ? tokens * to->token_ticks + part : most;
     uint64_t t = ps_bucket_ticks(to, now);
-    return ps_bucket_word(to, debt ? (debt < most - t ? t + debt : most) : 0);
+    return ps_bucket_word(to, debt < most - t ? t + debt : most);
 }
 
 static inline bool ps_bucket_step(const ps_policy *p, uint64_t word, uint64_t now, uint64_t cost, uint64_t *next) {

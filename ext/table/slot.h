@@ -1,7 +1,8 @@
 /* One slot: a key word and a state word that change together, and the states they can be in.
  *
  *   {EMPTY, 0}            never used; a search for any key may stop here
- *   {FREE, word}          given back; a search goes on. word: its last tenant's, or 0 when the tail needs none
+ *   {FREE, word}          given back; a search goes on. word: as it was, the last tenant's or a withdrawn claim's, so
+ *                         that who read the key before and the word after takes no claim for an established word of 0
  *   {fp, TENTATIVE | n}   claimed by the caller with nonce n, not yet counted on
  *   {fp, word}            established: `word` belongs to the algorithm, its top bit is clear
  *

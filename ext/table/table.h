@@ -203,7 +203,7 @@ PS_HOT ps_claim ps_table_claim(ps_table *table, uint64_t fingerprint, const ps_t
                 ps_pair_exchange(&table->slots[reading.candidate], fingerprint, reading.candidate_state, PS_SLOT_FREE,
                                  reading.candidate_state);
             else if (seen != PS_NO_SLOT) /* behind it, where the reading did not come */
-                ps_pair_exchange(&table->slots[seen], fingerprint, seen_state, PS_SLOT_FREE, 0);
+                ps_pair_exchange(&table->slots[seen], fingerprint, seen_state, PS_SLOT_FREE, seen_state);
             *index = reading.established;
             return PS_FOUND;
         }

@@ -754,6 +754,13 @@ class Engine:
             )
             return [(found, i, -units) for units, found, i in heapq.nsmallest(n, spent) if units]
 
+    def spent(self, fingerprint: int) -> int:
+        """Units counted against the key with this fingerprint, under the limit that has most of them."""
+        with self.__lock:
+            now = self.__now()
+            states = [(table.rules[0], table.states.get(fingerprint)) for table in self.__tables]
+            return max(0 if state is None else rule.spent(state, now) for rule, state in states)
+
     def name_of(self, fingerprint: int) -> Key | None:
         """The key with this fingerprint, if names are remembered and it still is; else None."""
         return None if self.__names is None else self.__names.get(fingerprint)

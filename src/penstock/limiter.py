@@ -369,10 +369,8 @@ class LimiterMethods(Engine):
         """The n keys that were refused most, then those that have spent most; reads the whole table."""
         check_count("n", n)
         denied = dict(self.denied_keys())
-        spent: dict[int, int] = {}
-        for fingerprint, _, units in self.spending(n + len(denied)):
-            spent[fingerprint] = max(units, spent.get(fingerprint, 0))
-        keys = [TopKey(f, self.name_of(f), denied.get(f, 0), spent.get(f, 0)) for f in denied.keys() | spent.keys()]
+        found = denied.keys() | {fingerprint for fingerprint, _, _ in self.spending(n)}
+        keys = [TopKey(one, self.name_of(one), denied.get(one, 0), self.spent(one)) for one in found]
         return sorted(keys, key=lambda key: (-key.denied, -key.spent, key.fingerprint))[:n]
 
     def close(self) -> None:

@@ -6,7 +6,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from time import perf_counter_ns
+from itertools import pairwise
+from time import perf_counter_ns, sleep
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -66,8 +67,9 @@ class Witness:
         self._spans: list[tuple[int, int, int]] = []
 
     def turn(self, number: int) -> None:
-        """Thread `number` is at work now."""
+        """Thread `number` is at work now; then it lets another in, as any I/O between two decisions would."""
         self._turns.append(number)  # atomic, with and without the GIL
+        sleep(0)
 
     @contextmanager
     def span(self, number: int) -> Iterator[None]:
@@ -78,11 +80,9 @@ class Witness:
 
     def changes(self) -> int:
         """How often another thread was at work than just before."""
-        return sum(before != after for before, after in zip(self._turns, self._turns[1:], strict=False))
+        return sum(before != after for before, after in pairwise(self._turns))
 
     def overlaps(self) -> int:
         """Pairs of neighbouring spans of two threads that share some time."""
         spans = sorted(self._spans)
-        return sum(
-            later[0] < earlier[1] and later[2] != earlier[2] for earlier, later in zip(spans, spans[1:], strict=False)
-        )
+        return sum(later[0] < earlier[1] and later[2] != earlier[2] for earlier, later in pairwise(spans))

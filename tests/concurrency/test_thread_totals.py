@@ -35,11 +35,11 @@ def test_each_unit_is_admitted_once(limit: Limit, limiter_class: type[Any], cloc
     witness = Witness()
 
     def work(number: int) -> Counter[Any]:
-        hit, admitted = (limiter.hit, Counter[Any]()) if number % 2 else (lambda key: bool(limiter.check(key)), Counter())
+        decide, admitted = (limiter.hit if number % 2 else limiter.check), Counter[Any]()
         for round_ in range(60):
             witness.turn(number)
             for key in keys[round_ % 5 :] + keys[: round_ % 5]:
-                admitted[key] += hit(key)
+                admitted[key] += bool(decide(key))
         return admitted
 
     total: Counter[Any] = sum(together(THREADS, work), Counter())
@@ -145,7 +145,6 @@ def test_time_moves_while_threads_hit(limiter_class: type[Any], clock: ManualClo
 def test_everything_at_once(limiter_class: type[Any]) -> None:
     """Every entry point from every side, the table too small, limits replaced meanwhile: nothing breaks."""
     limiter = limiter_class("20/second; 300/minute", capacity=64, remember_names=True)
-    stop = threading.Event()
 
     def work(number: int) -> int:
         draw, done = random.Random(number), 0
@@ -156,23 +155,16 @@ def test_everything_at_once(limiter_class: type[Any]) -> None:
             limiter.refund,
             limiter.reset,
             lambda key: limiter.hit(key, 3),
-            lambda key: limiter.reserve(key, 2).settle(1) if limiter.peek(key, 2).remaining > 10 else None,
+            lambda key: (reservation := limiter.reserve(key, 2)) and reservation.settle(1),
             lambda key: limiter.acquire(key, timeout=0),
         ]
-        while not stop.is_set() and done < 2500:
+        while done < 2500:
             done += 1
-            try:
-                draw.choice(calls)(draw.choice((draw.randrange(500), "hot", b"bytes", ("tu", "ple"))))
-            except RuntimeError as error:  # a reservation that was refused has nothing to settle
-                assert "refused" in str(error)
+            draw.choice(calls)(draw.choice((draw.randrange(500), "hot", b"bytes", ("tu", "ple"))))
             if done % 100 == number:
                 rate = draw.randrange(10, 30)
-                draw.choice((
-                    limiter.stats,
-                    limiter.top,
-                    limiter.clear,
-                    lambda rate=rate: limiter.replace(f"{rate}/second; {rate * 15}/minute"),
-                ))()
+                rates = f"{rate}/second; {rate * 15}/minute"
+                draw.choice((limiter.stats, limiter.top, limiter.clear, lambda rates=rates: limiter.replace(rates)))()
         return done
 
     assert together(THREADS, work) == [2500] * THREADS

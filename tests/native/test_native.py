@@ -26,7 +26,7 @@ CC = shutil.which(os.environ.get("CC", "gcc"))
 WALL_NS = 1_763_780_000_123_456_789
 """policies.c has the same."""
 
-WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-unused-function"]  # a header's functions are not all used by each program
+WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-unused-function"]  # no program uses all of a header's functions
 MACHINE = ["-mcx16"] if os.uname().machine in ("x86_64", "amd64") else []
 SANITIZERS = {
     "": ["-O2"],
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.skipif(CC is None, reason="no C compiler: set CC")
 
 
 class Program(NamedTuple):
-    """One C test: its flags, and its arguments in a quick run, under a sanitizer (which is slower), and in a long run."""
+    """One C test: its flags; its arguments in a quick run, in one under a sanitizer (slower), and in a long one."""
 
     flags: list[str]
     quick: str
@@ -61,9 +61,21 @@ PROGRAMS = {
     "policies": Program([], "", "", "", False),
     "planted": Program([], "", "", "", False),
 }
-BUILDS = [(name, sanitizer) for name, program in PROGRAMS.items() for sanitizer in SANITIZERS if program.threads or sanitizer != "thread"]
+BUILDS = [
+    (name, sanitizer)
+    for name, program in PROGRAMS.items()
+    for sanitizer in SANITIZERS
+    if program.threads or sanitizer != "thread"
+]
 RUNS = [build for build in BUILDS if build[0] not in ("policies", "planted")]
-FAULTS = {"race": "thread", "heap": "address,undefined", "overflow": "address,undefined"}
+IDS = [f"{name}-{sanitizer or 'plain'}" for name, sanitizer in RUNS]
+FAULTS = {
+    "race": ("thread", "data race"),
+    "heap": ("address,undefined", "heap-buffer-overflow"),
+    "overflow": ("address,undefined", "signed integer overflow"),
+}
+
+Programs = dict[tuple[str, str], Future[Path]]
 
 
 def compiler(arguments: list[str]) -> subprocess.CompletedProcess[str]:
@@ -72,7 +84,7 @@ def compiler(arguments: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="session")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Future[Path]]:
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
     """Every program in every build, compiled as processors are free."""
     folder = tmp_path_factory.mktemp("native")
     pool = ThreadPoolExecutor(os.cpu_count() or 1)
@@ -93,9 +105,8 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], 
 def run(program: Path, arguments: str, seconds: float) -> subprocess.CompletedProcess[str]:
     """Runs to the end; a program that hangs is an error too."""
     options = {"ASAN_OPTIONS": "detect_stack_use_after_return=0", "TSAN_OPTIONS": "halt_on_error=1"}
-    return subprocess.run(
-        [str(program), *arguments.split()], capture_output=True, text=True, timeout=seconds, env={**os.environ, **options}
-    )
+    command = [str(program), *arguments.split()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=seconds, env={**os.environ, **options})
 
 
 @pytest.mark.parametrize("flags", ["-std=gnu11", "-std=c11 -pedantic -D_DEFAULT_SOURCE"], ids=["gnu11", "c11"])
@@ -107,8 +118,8 @@ def test_header_compiles_alone(header: str, flags: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(("name", "sanitizer"), RUNS, ids=[f"{name}-{sanitizer or 'plain'}" for name, sanitizer in RUNS])
-def test_program(name: str, sanitizer: str, programs: dict[tuple[str, str], Future[Path]]) -> None:
+@pytest.mark.parametrize(("name", "sanitizer"), RUNS, ids=IDS)
+def test_program(name: str, sanitizer: str, programs: Programs) -> None:
     program = PROGRAMS[name]
     done = run(programs[name, sanitizer].result(), program.sanitized if sanitizer else program.quick, 120)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -116,22 +127,23 @@ def test_program(name: str, sanitizer: str, programs: dict[tuple[str, str], Futu
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize(("name", "sanitizer"), RUNS, ids=[f"{name}-{sanitizer or 'plain'}" for name, sanitizer in RUNS])
-def test_program_for_long(name: str, sanitizer: str, programs: dict[tuple[str, str], Future[Path]]) -> None:
+@pytest.mark.parametrize(("name", "sanitizer"), RUNS, ids=IDS)
+def test_program_for_long(name: str, sanitizer: str, programs: Programs) -> None:
     done = run(programs[name, sanitizer].result(), PROGRAMS[name].soak, 3600)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(("fault", "sanitizer"), FAULTS.items(), ids=FAULTS)
-def test_sanitizer_finds_a_planted_fault(fault: str, sanitizer: str, programs: dict[tuple[str, str], Future[Path]]) -> None:
+@pytest.mark.parametrize("fault", FAULTS)
+def test_sanitizer_finds_a_planted_fault(fault: str, programs: Programs) -> None:
+    sanitizer, says = FAULTS[fault]
     clean = run(programs["planted", sanitizer].result(), "", 60)
     assert clean.returncode == 0, clean.stderr
     done = run(programs["planted", sanitizer].result(), fault, 60)
     assert done.returncode != 0
-    assert {"race": "data race", "heap": "heap-buffer-overflow", "overflow": "signed integer overflow"}[fault] in done.stderr
+    assert says in done.stderr
 
 
-def test_policies_are_those_of_the_package(programs: dict[tuple[str, str], Future[Path]]) -> None:
+def test_policies_are_those_of_the_package(programs: Programs) -> None:
     """The C tests make their policies by hand; they must be what penstock.policy would make."""
     done = run(programs["policies", ""].result(), "", 60)
     assert done.returncode == 0, done.stderr

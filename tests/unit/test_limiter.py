@@ -562,3 +562,14 @@ def test_a_forked_child_has_its_own_copy_and_nobody_in_line() -> None:
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK], capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stdout) == (0, "whole\n"), done.stderr
+
+
+def test_top_knows_what_a_refused_key_has_spent(limiter_class: Any, clock: Any) -> None:
+    limiter = limiter_class("10/hour", tiers={"small": "1/hour"}, clock=clock)
+    limiter.hit("small", tier="small")
+    limiter.hit("small", tier="small")
+    for key in range(50):
+        limiter.hit(key, 10)
+    (first, second) = limiter.top(2)
+    assert (first.fingerprint, first.denied, first.spent) == (limiter.fingerprint("small"), 1, 1)
+    assert (second.denied, second.spent) == (0, 10)

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# The core without the GIL: builds penstock for a free-threaded CPython, checks that importing it leaves the GIL off, runs
+# the tests with threads, and prints what two threads decide in the time one needs alone.
+#
+#   .ci/free-threaded.sh [pytest arguments]
+#
+# The interpreter is made by .ci/python-free-threaded.sh and kept (see there). Nothing is written to this checkout.
+# PENSTOCK_SCALING=0 leaves the measurement out; it takes two idle processors and about a minute.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+python="$(.ci/python-free-threaded.sh)"
+work="$(mktemp -d)"
+[ -n "${KEEP:-}" ] || trap 'rm -rf "$work"' EXIT
+
+cp -r ext src tests benchmarks setup.py pyproject.toml README.md LICENSE "$work"
+find "$work/src" -name '*.so' -delete
+# A pip of today, run by an ordinary interpreter: older ones take wheels for 3.13 with the GIL for fitting.
+"${PYTHON:-python3}" -m venv "$work/tools"
+"$work/tools/bin/pip" install -q -U pip
+"$python" -m venv --without-pip "$work/venv"
+# numpy<2.5: the last with wheels for 3.13t.
+"$work/tools/bin/pip" --python "$work/venv/bin/python" install -q --only-binary=:all: \
+    'cython>=3.1' 'setuptools>=77' 'numpy<2.5' 'pytest>=9' 'hypothesis>=6.150'
+
+cd "$work"
+export PYTHONPATH="$work/src"
+echo "== build"
+venv/bin/python setup.py -q build_ext --inplace
+
+echo "== the GIL stays off"
+venv/bin/python -W error - <<'PROGRAM'
+import sys
+
+import penstock
+
+assert penstock.native, "the compiled core is not there"
+assert not sys._is_gil_enabled(), "importing penstock switched the GIL on"
+print(sys.version)
+PROGRAM
+
+echo "== tests with threads"
+timeout 1800 venv/bin/python -m pytest -q -p no:cacheprovider tests/concurrency "$@"
+
+if [ "${PENSTOCK_SCALING:-1}" != 0 ]; then
+    echo "== two threads against one, nanoseconds for each decision"
+    timeout 600 venv/bin/python benchmarks/threads.py | venv/bin/python -c '
+import json, sys
+result = json.load(sys.stdin)
+print("python", result["python"], "GIL", "on" if result["gil"] else "off")
+for name, case in result["cases"].items():
+    print("%-18s one thread %6.1f   two threads %6.1f   scaling %.2f" % (name, case["one"], case["two"], case["one"] / case["two"]))
+'
+fi
