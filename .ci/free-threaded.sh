@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 
 python="$(.ci/python-free-threaded.sh)"
 work="$(mktemp -d)"
-[ -n "${KEEP:-}" ] || trap 'rm -rf "$work"' EXIT
+trap 'rm -rf "$work"' EXIT
 
 cp -r ext src tests benchmarks setup.py pyproject.toml README.md LICENSE "$work"
 find "$work/src" -name '*.so' -delete

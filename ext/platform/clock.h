@@ -29,7 +29,8 @@
 #define PS_CLOCK_REACH UINT64_C(1000000)      /* ns an anchor serves */
 #define PS_CLOCK_MARGIN 1024                  /* the scale is this fraction slow */
 #define PS_CLOCK_LATE (PS_CLOCK_REACH >> 10)  /* ns between reading the system's clock and the counter, at most */
-#define PS_CLOCK_LAG (PS_CLOCK_REACH >> 8)    /* ns a reading may be late: these two, a slew and the scale's error */
+#define PS_CLOCK_SKEW 256                     /* the counter may be this fraction of the reach behind the anchor's */
+#define PS_CLOCK_LAG (PS_CLOCK_REACH >> 7)    /* ns a reading may be late: these three, a slew and the scale's error */
 #define PS_CLOCK_CALIBRATE UINT64_C(20000000) /* ns of baseline before a scale is believed */
 #define PS_CLOCK_PRECISION 16384              /* counts of baseline for each count that its ends are uncertain by */
 #define PS_CLOCK_SHIFT 32                     /* scale is ns per count, times 2^32 */
@@ -168,6 +169,8 @@ static inline uint64_t ps_clock_now(ps_clock *clock) {
         uint64_t scale = ps_load_acquire(&clock->scale);
         uint64_t reach = ps_load_acquire(&clock->reach);
         uint64_t passed = ps_clock_counter() - anchor, reading;
+        if (0 - passed < reach / PS_CLOCK_SKEW) /* a fresh anchor of another core's, or the counter was read ahead of it */
+            passed = 0;
         if (passed < reach && !(sequence & PS_CLOCK_WRITING) && ps_load_relaxed(&clock->sequence) == sequence)
             return time_ns + ((passed * scale) >> PS_CLOCK_SHIFT);
         if (ps_clock_anchor(clock, sequence, &reading))

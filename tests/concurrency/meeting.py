@@ -84,5 +84,5 @@ class Witness:
 
     def overlaps(self) -> int:
         """Pairs of neighbouring spans of two threads that share some time."""
-        spans = sorted(self._spans)
+        spans = sorted(self._spans[:])
         return sum(later[0] < earlier[1] and later[2] != earlier[2] for earlier, later in pairwise(spans))

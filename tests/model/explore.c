@@ -660,7 +660,7 @@ static double explore(void) {
             restore(&saved);
             memcpy(low, kept, used);
         }
-        if (running->stops > (unsigned)__builtin_popcount(saved.stopped)) {
+        if (running->stops > (unsigned)__builtin_popcount(saved.stopped) && !(running->unstoppable >> i & 1)) {
             now.threads[i].status = STOPPED;
             now.stopped |= (uint8_t)(1u << i);
             trace[depth++] = (trace_step){.thread = (uint8_t)i, .call = saved.threads[i].call, .stop = true};

@@ -27,6 +27,7 @@ typedef struct {
     unsigned threads;
     bool weak;            /* C11 instead of sequential consistency */
     unsigned stops;       /* threads that may be stopped for ever, each at any of its steps */
+    unsigned unstoppable; /* bit t: but not thread t */
     unsigned steps_most;  /* in one call; more is reported as a call that does not end */
     unsigned wins_most;   /* 0, or: a path is cut off when exchanges of pairs succeeded more often than this in one call */
     void (*body)(unsigned thread);

@@ -94,6 +94,26 @@ static const protocol protocols[] = {
      .threads = {{{CLEAR}}, {{HIT, A, 100, 1}}, {{HIT, A, 100, 1}}},
      .probes = {{A, 100}, {B, 100}}},
 
+    {.name = "clear-lines", /* a cleared slot must not end a search for what is behind it */
+     .limits = {BUCKET_OF(1, 10, 1)},
+     .slots = 1, .lines = 4,
+     .before = {{HIT, A, 100, 1}, {HIT, B, 100, 1}},
+     .threads = {{{CLEAR}}, {{HIT, B, 100, 1}, {PEEK, B, 100, 1}}},
+     .probes = {{A, 100}, {B, 100}}},
+
+    /* ---- replace ---- */
+    {.name = "replace-update",
+     .limits = {BUCKET_OF(1, 10, 3), BUCKET_OF(1, 20, 2)},
+     .flags = REPLACED, .unstoppable = 1,
+     .before = {{HIT, A, 100, 1}},
+     .threads = {{{REPLACE, 0, 100, 1}}, {{CHECK, A, 100, 1}, {CHECK, A, 100, 1}, {REFUND, A, 100, 1}}},
+     .probes = {{A, 100}, {A, 120}}},
+    {.name = "replace-claim",
+     .limits = {BUCKET_OF(1, 10, 3), BUCKET_OF(1, 20, 1)},
+     .flags = REPLACED, .unstoppable = 1,
+     .threads = {{{REPLACE, 0, 100, 1}}, {{CHECK, A, 100, 1}, {CHECK, A, 100, 1}}, {{HIT, A, 100, 1}}},
+     .probes = {{A, 100}, {A, 120}}},
+
     /* ---- release ---- */
     {.name = "held",
      .limits = {HELD_OF(1)},
@@ -358,6 +378,10 @@ static const protocol protocols[] = {
      .before = {{HIT, A, 100, 1}},
      .threads = {{{REFUND, A, 100, 1}, {HIT, A, 100, 1}}, {{HIT, A, 100, 1}}},
      .probes = {{A, 100}}},
+    {.name = "limits-back",
+     .limits = {BUCKET_OF(1, 10, 2), HELD_OF(1)},
+     .threads = {{{HIT, A, 100, 1}, {BACK, A, 100, 1}}, {{HIT, A, 100, 1}}},
+     .probes = {{A, 100}, {A, 105}}},
     {.name = "limits-three", /* two places in the first limit, one in the second */
      .limits = {BUCKET_OF(1, 10, 2), HELD_OF(1)},
      .slots = 1,

@@ -34,8 +34,8 @@ static inline uint64_t ps_clock_now(ps_clock *c) { return ps_load_seq(&c->time);
 
 /* ---- what a model is made of ---- */
 
-/* BACK: refund, if the thread's call before it was admitted. */
-typedef enum { NO_CALL, HIT, CHECK, PEEK, REFUND, BACK, FORCE, RESET, CLEAR } verb;
+/* BACK: refund, if the thread's call before it was admitted. REPLACE: the second limit takes the first one's place. */
+typedef enum { NO_CALL, HIT, CHECK, PEEK, REFUND, BACK, FORCE, RESET, CLEAR, REPLACE } verb;
 
 typedef struct {
     verb verb;
@@ -55,6 +55,8 @@ enum {
     LESS_AFTER_STOP = 4,
     /* All threads share one cell, as more than PS_THREAD_MOST threads do. */
     ONE_CELL = 8,
+    /* The second limit is not there from the beginning; see REPLACE. */
+    REPLACED = 32,
     /* A new key is refused when all slots owe something (on_full="deny"); else one of them is evicted. */
     DENY_WHEN_FULL = 16,
 };
@@ -74,6 +76,7 @@ typedef struct {
     unsigned evictions;           /* at most, of keys that owed something */
     uint64_t kept;                /* a key that must not be evicted */
     unsigned wins_most;           /* see explore.h */
+    unsigned unstoppable;         /* bit t: thread t is not stopped */
     bool soak;                    /* too large to run each time */
 } protocol;
 
@@ -160,6 +163,11 @@ static uint64_t perform(const call *c, unsigned number) {
         for (uint64_t i = 0; i < limit_count; i++)
             ps_clear(&limiter.limits[i]);
         return 1;
+    case REPLACE: /* as Engine.replace does */
+        ps_convert_all(&limiter, 1, 0, c->now);
+        ps_store_seq(&limiter.current[0], 1);
+        ps_convert_all(&limiter, 0, 1, c->now);
+        return 1;
     default: model_fail("a call of no kind");
     }
 }
@@ -205,7 +213,10 @@ static void written(void) {
 
 typedef struct {
     spec_key of[LIMITS][KEYS_MOST];
+    bool replaced;
 } spec_all;
+
+static const rule *rule_of(const spec_all *all, uint64_t limit) { return &the->limits[all->replaced ? 1 : limit]; }
 
 /* A call, or its part on one limit or key where the parts are not one act. */
 typedef struct {
@@ -224,7 +235,8 @@ static void add_pieces(unsigned number) {
         for (unsigned k = 0; k < (c->verb == CLEAR ? key_count : 1); k++) {
             if (piece_count == PIECES_MOST)
                 model_fail("raise PIECES_MOST");
-            pieces[piece_count++] = (piece){number, l, c->verb == CLEAR ? k : key_index(c->key), whole};
+            unsigned key = c->verb == CLEAR ? k : c->verb == REPLACE ? 0 : key_index(c->key);
+            pieces[piece_count++] = (piece){number, l, key, whole};
         }
 }
 
@@ -269,7 +281,7 @@ static unsigned times_of(unsigned number, uint64_t *times) {
 static bool ends_as_it_did(const spec_all *all) {
     for (unsigned i = 0; i < 4 && the->probes[i].key; i++)
         for (unsigned l = 0; l < limit_count; l++) {
-            uint64_t left = spec_remaining(&the->limits[l], &all->of[l][key_index(the->probes[i].key)], the->probes[i].now);
+            uint64_t left = spec_remaining(rule_of(all, l), &all->of[l][key_index(the->probes[i].key)], the->probes[i].now);
             bool less = end.stopped && (the->flags & LESS_AFTER_STOP);
             if (less ? end.left[l][i] > left : end.left[l][i] != left)
                 return false;
@@ -279,7 +291,7 @@ static bool ends_as_it_did(const spec_all *all) {
 
 /* True when no slot can be had for the key: all are held, or owe something and nobody is evicted. */
 static bool table_full(const spec_all *all, unsigned limit, unsigned key, uint64_t at) {
-    const rule *r = &the->limits[limit];
+    const rule *r = rule_of(all, limit);
     if (!(the->flags & DENY_WHEN_FULL) && r->kind != HELD)
         return false;
     unsigned taken = 0;
@@ -299,8 +311,8 @@ static bool try_decision(uint32_t placed, const spec_all *all, uint64_t eviction
     uint64_t left = UINT64_MAX;
     for (unsigned l = 0; l < limits; l++) {
         spec_key *k = &next.of[l][p->key];
-        bool here = !table_full(all, l, p->key, at) && spec_hit(&the->limits[l], k, at, dated, c->cost);
-        uint64_t remaining = table_full(all, l, p->key, at) ? 0 : spec_remaining(&the->limits[l], k, here ? dated : at);
+        bool here = !table_full(all, l, p->key, at) && spec_hit(rule_of(all, l), k, at, dated, c->cost);
+        uint64_t remaining = table_full(all, l, p->key, at) ? 0 : spec_remaining(rule_of(all, l), k, here ? dated : at);
         allowed = allowed && here;
         left = remaining < left ? remaining : left;
     }
@@ -314,6 +326,17 @@ static bool try_decision(uint32_t placed, const spec_all *all, uint64_t eviction
         return false; /* the same as not being in the order */
     }
     return search(placed, &next, evictions);
+}
+
+/* Every key keeps the tokens that it has spent. */
+static void replace_all(spec_all *all, uint64_t now) {
+    const rule *old = rule_of(all, 0), *new = &the->limits[1];
+    for (unsigned k = 0; k < key_count; k++) {
+        spec_key *key = &all->of[0][k];
+        uint64_t tokens = spec_less(key->full_at, now) / (old->per / old->limit);
+        key->full_at = tokens ? now + tokens * (new->per / new->limit) : 0;
+    }
+    all->replaced = true;
 }
 
 static bool try_piece(uint32_t placed, const spec_all *all, uint64_t evictions, unsigned index) {
@@ -340,11 +363,13 @@ static bool try_piece(uint32_t placed, const spec_all *all, uint64_t evictions, 
         for (uint64_t cost = least; cost <= c->cost; cost++) { /* a refund that was stopped may be one in part */
             spec_all next = *all;
             spec_key *k = &next.of[p->limit][p->key];
-            const rule *r = &the->limits[p->limit];
+            const rule *r = rule_of(all, p->limit);
             if (c->verb == REFUND || c->verb == BACK)
                 spec_refund(r, k, times[i], cost);
             else if (c->verb == FORCE)
                 spec_force(r, k, times[i], cost);
+            else if (c->verb == REPLACE)
+                replace_all(&next, c->now);
             else
                 spec_forget(r, k);
             if (search(next_placed, &next, evictions))
@@ -415,7 +440,7 @@ static bool already_explained(void) {
 }
 
 static void describe_ending(void) {
-    static const char *names[] = {"?", "hit", "check", "peek", "refund", "refund if admitted", "force", "reset", "clear"};
+    static const char *names[] = {"?", "hit", "check", "peek", "refund", "refund if admitted", "force", "reset", "clear", "replace"};
     for (unsigned n = 0; n < MODEL_CALLS_MOST; n++) {
         if (!end.begun[n])
             continue;
@@ -461,7 +486,8 @@ static void ended(void) {
     for (unsigned i = 0; i < 4 && the->probes[i].key; i++)
         for (unsigned l = 0; l < limit_count; l++) {
             ps_view view;
-            ps_look(&limiter, &limiter.limits[l], &limiter.limits[l].policies[0], the->probes[i].key, the->probes[i].now, 0, &view);
+            const ps_policy *p = ps_policy_now(&limiter, &limiter.limits[l], 0);
+            ps_look(&limiter, &limiter.limits[l], p, the->probes[i].key, the->probes[i].now, 0, &view);
             end.left[l][i] = view.remaining;
         }
     if (already_explained())
@@ -479,7 +505,7 @@ static void ended(void) {
 static void set_up(void) {
     model_line_slots = the->slots ? the->slots : 2;
     model_window_lines = the->lines ? the->lines : 1;
-    while (limit_count < LIMITS && the->limits[limit_count].limit)
+    while (limit_count < LIMITS && the->limits[limit_count].limit && !(limit_count && the->flags & REPLACED))
         limit_count++;
     while (thread_count < MODEL_THREADS_MOST && the->threads[thread_count][0].verb)
         thread_count++;
@@ -492,6 +518,11 @@ static void set_up(void) {
     limiter.clock = &model_clock;
     for (uint64_t l = 0; l < limit_count; l++)
         limiter.limits[l].policies[0] = policy_of(&the->limits[l]);
+    if (the->flags & REPLACED) {
+        limiter.limits[0].policies[1] = policy_of(&the->limits[1]);
+        limiter.limits[0].policies[1].tag = 1;
+        limiter.tier_count = 1;
+    }
 
     for (unsigned i = 0; i < 4 && the->probes[i].key; i++)
         key_index(the->probes[i].key);
@@ -512,7 +543,7 @@ static void set_up(void) {
     counted_before[0] = counted(offsetof(ps_cell, admitted));
     counted_before[1] = counted(offsetof(ps_cell, denied));
     for (unsigned n = 0; n < thread_count * CALLS_EACH; n++)
-        if (call_at(n)->verb && call_at(n)->verb != CLEAR)
+        if (call_at(n)->verb && call_at(n)->verb != CLEAR && call_at(n)->verb != REPLACE)
             key_index(call_at(n)->key);
     if (key_count > KEYS_MOST)
         model_fail("raise KEYS_MOST");
@@ -528,6 +559,8 @@ static void set_up(void) {
                         l ? "limit 1 tail %u[%u]" : "tail %u[%u]");
     }
     model_share(&model_clock.time, 1, 1, "clock");
+    if (the->flags & REPLACED)
+        model_share(&limiter.current[0], 1, 1, "policy in force");
     if (the->flags & ONE_CELL)
         model_share(&limiter.cells[PS_CELL_SHARED].admitted, 4, 4, "cell %u[%u]");
     else
@@ -555,7 +588,8 @@ int main(int count, char **arguments) {
         refuse(arguments[0]);
     set_up();
     model m = {.threads = (unsigned)thread_count, .weak = !strcmp(arguments[2], "c11"), .stops = (unsigned)atoi(arguments[3]),
-               .steps_most = 400, .wins_most = the->wins_most, .begins = begins, .body = body, .written = written, .ended = ended};
+               .steps_most = 120, .wins_most = the->wins_most,
+               .unstoppable = the->unstoppable, .begins = begins, .body = body, .written = written, .ended = ended};
     model_size size;
     clock_t start = clock();
     model_explore(&m, &size);

@@ -31,6 +31,7 @@ static inline uint64_t ps_load_acquire(const ps_word *word) { return model_load(
 static inline uint64_t ps_load_seq(const ps_word *word) { return model_load(word, MODEL_SEQ); }
 static inline void ps_store_relaxed(ps_word *word, uint64_t value) { model_store(word, value, MODEL_RELAXED); }
 static inline void ps_store_release(ps_word *word, uint64_t value) { model_store(word, value, MODEL_RELEASE); }
+static inline void ps_store_seq(ps_word *word, uint64_t value) { model_store(word, value, MODEL_SEQ); }
 static inline bool ps_exchange_if_equal(ps_word *word, uint64_t *expected, uint64_t desired) {
     return model_exchange(word, expected, desired, MODEL_ACQ_REL);
 }
