@@ -1,5 +1,5 @@
 # cython: language_level=3, binding=False, embedsignature=True, embedsignature.format=clinic, freethreading_compatible=True
-# cython: cdivision=True
+# cython: cdivision=True, subinterpreters_compatible=no
 """The only bridge between Python and the C headers: arguments in, decisions out; nothing is decided here."""
 
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDED_RO, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -92,8 +92,9 @@ cdef object decision_dtype(object numpy):
 cdef uint64_t fingerprint_text(const ps_secret *secret, object text) except? 0:
     cdef Py_ssize_t count
     cdef const char *utf8
-    if PyUnicode_IS_COMPACT_ASCII(text):
-        return ps_fingerprint(secret, PS_KEY_STR, PyUnicode_DATA(text), PyUnicode_GET_LENGTH(text))
+    cdef PyObject *string = <PyObject *>text
+    if PyUnicode_IS_COMPACT_ASCII(string):
+        return ps_fingerprint(secret, PS_KEY_STR, PyUnicode_DATA(string), PyUnicode_GET_LENGTH(string))
     try:
         utf8 = PyUnicode_AsUTF8AndSize(text, &count)
     except UnicodeEncodeError:  # lone surrogates: as many keys as there are strings
@@ -170,19 +171,16 @@ cdef inline ps_limiter *limiter_of(Engine self) except NULL:
     return <ps_limiter *>self.handle
 
 
-cdef int install(ps_limiter *limiter, policies) except -1:
-    """Writes the policies where their tags say, then points every tier at its own."""
-    cdef ps_policy *p
-    for limits in policies:
-        for i, policy in enumerate(limits):
-            p = &limiter.limits[<Py_ssize_t>i].policies[<Py_ssize_t>policy.tag]
-            p.algorithm, p.limit, p.per_ns, p.resolution = policy.algorithm, policy.limit, policy.per_ns, policy.resolution
-            p.ticks_per_ns, p.token_ticks, p.span_ticks = policy.ticks_per_ns, policy.token_ticks, policy.span_ticks
-            p.tag, p.tag_shift, p.count_bits = policy.tag, policy.tag_shift, policy.count_bits
-            p.age_bits, p.version_bits, p.per_inverse = policy.age_bits, policy.version_bits, policy.per_inverse
-            p.grid_ns, p.first_hit, p.ring = policy.grid_ns, policy.first_hit, policy.ring
-    for tier, limits in enumerate(policies):
-        ps_store_release(&limiter.current[<Py_ssize_t>tier], limits[0].tag)
+cdef int native_policies(ps_policy *native, limits) except -1:
+    """One tier's policies as the core has them."""
+    cdef ps_policy *p = native
+    for policy in limits:
+        p.algorithm, p.limit, p.per_ns, p.resolution = policy.algorithm, policy.limit, policy.per_ns, policy.resolution
+        p.ticks_per_ns, p.token_ticks, p.span_ticks = policy.ticks_per_ns, policy.token_ticks, policy.span_ticks
+        p.tag, p.tag_shift, p.count_bits = policy.tag, policy.tag_shift, policy.count_bits
+        p.age_bits, p.version_bits, p.per_inverse = policy.age_bits, policy.version_bits, policy.per_inverse
+        p.grid_ns, p.first_hit, p.ring = policy.grid_ns, policy.first_hit, policy.ring
+        p += 1
     return 0
 
 
@@ -424,6 +422,8 @@ cdef class Engine:
 
     def __init__(self, policies, dict tiers, *, Py_ssize_t capacity, bint evict, bytes secret, clock, bint remember):
         cdef uint64_t[8] tail_words
+        cdef ps_policy[8] native
+        cdef Py_ssize_t tier
         cdef ps_limiter *limiter
         if self.handle != NULL:
             raise RuntimeError("a limiter is made once: __init__ was called again")
@@ -450,7 +450,9 @@ cdef class Engine:
         limiter.evict = evict
         limiter.tier_count = len(policies)
         try:
-            install(limiter, policies)
+            for tier, limits in enumerate(policies):
+                native_policies(native, limits)
+                ps_install(limiter, tier, native)
         except BaseException:
             ps_limiter_close(limiter)
             PyMem_Free(limiter)
@@ -472,6 +474,9 @@ cdef class Engine:
         if self.handle != NULL:
             ps_limiter_close(<ps_limiter *>self.handle)
             PyMem_Free(self.handle)
+
+    def __reduce__(self):
+        raise TypeError("an Engine cannot be copied or pickled: its counters are live; make one in each process")
 
     # ---- time and arguments ----
 
@@ -531,15 +536,13 @@ cdef class Engine:
     def replace(self, policies):
         """Put other policies in force, those of penstock.policy.replace_policies; keys keep what they have spent."""
         cdef ps_limiter *limiter = limiter_of(self)
-        cdef uint64_t now = time_of(self), old
-        before = [ps_load_acquire(&limiter.current[<Py_ssize_t>tier]) for tier in range(len(policies))]
-        for tier, limits in enumerate(policies):  # words that decisions under way wrote after the replacement before this
-            old = limits[0].tag
-            ps_convert_all(limiter, old, before[tier], now)
-        install(limiter, policies)
+        cdef uint64_t now = time_of(self)
+        cdef ps_policy[16][8] native
+        cdef Py_ssize_t tier
         for tier, limits in enumerate(policies):
-            old = before[tier]
-            ps_convert_all(limiter, old, limits[0].tag, now)
+            native_policies(native[tier], limits)
+        for tier in range(len(policies)):
+            ps_replace(limiter, tier, native[tier], now)
 
     # ---- batches ----
 
@@ -660,20 +663,14 @@ cdef PyMethodDef hit_definition
 cdef ps_method hit_general
 
 
-cdef PyObject *hit_plain(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names) noexcept:
-    cdef Engine engine = <Engine>self
-    cdef bint allowed
-    if not (engine.plain and count == 1 and names == NULL
-            and PyUnicode_CheckExact(<object>arguments[0]) and PyUnicode_IS_COMPACT_ASCII(<object>arguments[0])):
-        return hit_general(self, arguments, count, names)
+cdef PyObject *hit_plain(Engine engine, PyObject *const *arguments, Py_ssize_t count, PyObject *names) noexcept:
+    cdef PyObject *key = arguments[0]  # borrowed, as `engine` is: counting references costs as much as the clock
+    if not (engine.plain and count == 1 and names == NULL and PyUnicode_CheckExact(key) and PyUnicode_IS_COMPACT_ASCII(key)):
+        return hit_general(<PyObject *>engine, arguments, count, names)
     cdef ps_limiter *limiter = <ps_limiter *>engine.handle
-    cdef uint64_t fingerprint = ps_fingerprint(
-        &limiter.secret, PS_KEY_STR, PyUnicode_DATA(<object>arguments[0]), PyUnicode_GET_LENGTH(<object>arguments[0]))
+    cdef uint64_t fingerprint = ps_fingerprint(&limiter.secret, PS_KEY_STR, PyUnicode_DATA(key), PyUnicode_GET_LENGTH(key))
     cdef uint64_t now = ps_since(engine.birth_ns, ps_clock_now(&process_clock))
-    allowed = ps_hit(limiter, fingerprint, engine.default_tier, now, 1, caller_of(engine), NULL)
-    cdef object answer = True if allowed else False
-    Py_INCREF(answer)
-    return <PyObject *>answer
+    return PyBool_FromLong(ps_hit(limiter, fingerprint, engine.default_tier, now, 1, caller_of(engine), NULL))
 
 
 def adopt(cls, *names):

@@ -74,14 +74,18 @@ static inline uint64_t ps_word_as(const ps_limit *limit, const ps_policy *p, uin
     return ps_bucket_convert(&limit->policies[word >> p->tag_shift], p, word, now);
 }
 
-/* The policy by which a word that has just been read is to be judged: p, unless limits were replaced since p was looked
- * up. Which they may have been where the word is another policy's, or a new key's. With that, and because a replacement
- * rewrites all words and takes back all claims (ps_convert_all), nothing is written by a policy that is out of force
- * for longer than one replacement. */
-static inline const ps_policy *ps_policy_of(const ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t state) {
-    if (p->algorithm != PS_TOKEN_BUCKET || state >> p->tag_shift == p->tag || limiter->tier_count == 0)
+/* True for a bucket's word that p did not write: another tier's, one from before limits were replaced, or a claim. */
+static inline bool ps_is_foreign(const ps_policy *p, uint64_t state) {
+    return p->algorithm == PS_TOKEN_BUCKET && state >> p->tag_shift != p->tag;
+}
+
+/* The policy that p's tier has now. Asked after a foreign word was read or a slot claimed, which pairs with ps_replace:
+ * it publishes a policy, then rewrites all words and takes back all claims. So either this finds what was published, or
+ * the exchange that follows finds the word rewritten; nothing stays that was written by a policy out of force. */
+static inline const ps_policy *ps_policy_in_force(const ps_limiter *limiter, const ps_limit *limit, const ps_policy *p) {
+    if (limiter->tier_count == 0)
         return p;
-    return &limit->policies[ps_load_acquire(&limiter->current[p->tag % limiter->tier_count])];
+    return &limit->policies[ps_load_seq(&limiter->current[p->tag % limiter->tier_count])];
 }
 
 static inline bool ps_step(const ps_policy *p, uint64_t word, ps_word *tail, uint64_t now, uint64_t cost, uint64_t *next) {
@@ -279,6 +283,18 @@ PS_APART uint64_t ps_later(const ps_limiter *limiter, uint64_t now) {
     return later > now ? later : now;
 }
 
+/* To be called between finding or claiming a slot and judging its word: another policy may have come into force, and
+ * what is in the slot, or was there before it was free, may be younger than this decision's time. A window from the
+ * first hit keeps that time: whoever loses the race to open one must not move its start past its end. */
+static inline void ps_catch_up(const ps_limiter *limiter, const ps_limit *limit, ps_claim claim, uint64_t state,
+                               const ps_policy **p, uint64_t *now) {
+    if (claim != PS_CLAIMED && !ps_is_foreign(*p, state))
+        return;
+    *p = ps_policy_in_force(limiter, limit, *p);
+    if (!(*p)->first_hit)
+        *now = ps_later(limiter, *now);
+}
+
 /* Dates what a sliding log has just admitted. While the one before is not dated, its time is not known, but past. */
 static inline void ps_date(const ps_limiter *limiter, const ps_policy *p, uint64_t word, uint64_t next, ps_word *tail, uint64_t now) {
     ps_log_publish(p, word, next, tail, ps_log_undated(p, word, tail) ? ps_later(limiter, now) : now);
@@ -299,6 +315,7 @@ PS_APART void ps_look(ps_limiter *limiter, const ps_limit *limit, const ps_polic
     uint64_t index, state;
     for (;;) {
         while (ps_settled(limit, fingerprint, &index, &state)) {
+            ps_catch_up(limiter, limit, PS_FOUND, state, &p, &now);
             ps_describe(p, ps_word_as(limit, p, state, now), ps_tail(limit, index), now, cost, view);
             if (ps_unchanged(&limit->table.slots[index], fingerprint, state))
                 return;
@@ -341,7 +358,7 @@ PS_HOT ps_outcome ps_take(ps_limiter *limiter, const ps_limit *limit, const ps_p
         ps_word *tail = ps_tail(limit, index);
         if (claim == PS_FOUND && ps_is_tentative(state))
             continue; /* it was taken from the key since; look again */
-        p = ps_policy_of(limiter, limit, p, state);
+        ps_catch_up(limiter, limit, claim, state, &p, &now);
         uint64_t word = claim == PS_CLAIMED ? ps_fresh(p, tail, now) : ps_word_as(limit, p, state, now);
         if (view)
             ps_describe(p, word, tail, now, cost, view);
@@ -371,25 +388,30 @@ PS_HOT ps_outcome ps_take(ps_limiter *limiter, const ps_limit *limit, const ps_p
 typedef enum { PS_GIVE_BACK, PS_HAND_BACK, PS_FORCE, PS_FORGET } ps_change;
 
 /* The word with units given back; *cost falls by what the tail has taken of them. */
-static inline uint64_t ps_less(const ps_limiter *limiter, const ps_policy *p, uint64_t word, ps_word *tail, uint64_t now,
-                               uint64_t *cost, ps_change change, uint64_t taken) {
-    if (change == PS_HAND_BACK) {
-        uint64_t then = now;
-        now = ps_later(limiter, then);
-        if (!ps_kept(p, word, taken, tail, then, now))
-            return word;
-        if (p->algorithm == PS_TOKEN_BUCKET)
-            return ps_bucket_hand_back(p, word, taken, now, *cost);
-    }
+static inline uint64_t ps_less(const ps_policy *p, uint64_t word, ps_word *tail, uint64_t now, uint64_t *cost) {
     if (p->algorithm == PS_SLIDING_WINDOW)
         *cost = ps_window_refund_ring(p, word, tail, now, *cost);
     return ps_refund_word(p, word, tail, now, *cost);
+}
+
+/* The word with the units given back that led to `taken` at the time `then`, as far as they still count. */
+static inline uint64_t ps_hand_back(const ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t word,
+                                    ps_word *tail, uint64_t then, uint64_t *cost, uint64_t taken) {
+    uint64_t now = ps_later(limiter, then);
+    if (!ps_kept(p, word, taken, tail, then, now))
+        return word;
+    if (p->algorithm != PS_TOKEN_BUCKET)
+        return ps_less(p, word, tail, now, cost);
+    /* Where limits were replaced in between, the old rate and the new bound from both sides what time has made good. */
+    uint64_t early = ps_word_as(limit, p, taken, then), late = ps_word_as(limit, p, taken, now);
+    return ps_bucket_hand_back(p, word, early < late ? early : late, now, *cost);
 }
 
 /* Ends: as ps_take. A key that is not there has nothing to give back or forget. taken: what ps_take left there; for
  * PS_HAND_BACK, at the time `now` that ps_take was called with. */
 PS_APART void ps_alter(ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t fingerprint,
                             uint64_t now, uint64_t cost, ps_caller caller, ps_change change, uint64_t taken) {
+    uint64_t then = now;
     for (;;) {
         uint64_t index, state, next;
         ps_claim claim = PS_FOUND;
@@ -408,12 +430,14 @@ PS_APART void ps_alter(ps_limiter *limiter, const ps_limit *limit, const ps_poli
                 return;
             continue;
         }
-        p = ps_policy_of(limiter, limit, p, state);
+        ps_catch_up(limiter, limit, claim, state, &p, &now);
         uint64_t word = claim == PS_CLAIMED ? ps_fresh(p, tail, now) : ps_word_as(limit, p, state, now);
         if (change == PS_FORCE)
             next = ps_force(p, word, tail, now, cost);
+        else if (change == PS_HAND_BACK)
+            next = ps_hand_back(limiter, limit, p, word, tail, then, &cost, taken);
         else
-            next = ps_less(limiter, p, word, tail, now, &cost, change, ps_word_as(limit, p, taken, now));
+            next = ps_less(p, word, tail, now, &cost);
         if (ps_pair_exchange(slot, fingerprint, state, fingerprint, next)) {
             if (p->algorithm == PS_SLIDING_LOG && change == PS_FORCE)
                 ps_date(limiter, p, word, next, tail, now);
@@ -552,7 +576,7 @@ static inline size_t ps_limiter_bytes(uint64_t capacity, const uint64_t *tail_wo
     return (size_t)bytes;
 }
 
-/* Maps the tables. policies, current, secret and evict are the caller's to fill in before the first decision.
+/* Maps the tables. Policies (ps_install), secret and evict are the caller's to fill in before the first decision.
  * False when there is not that much memory. */
 static inline bool ps_limiter_open(ps_limiter *limiter, uint64_t capacity, const uint64_t *tail_words, uint64_t limit_count) {
     uint64_t homes = ps_table_homes(capacity), slots = ps_table_slots(homes);
@@ -594,26 +618,49 @@ static inline void ps_clear(const ps_limit *limit) {
     }
 }
 
-/* Rewrites every bucket word of one policy as another would have written it, and takes back all claims, so that no
- * decision which read the table before can still write to it; for a replacement. */
+/* Rewrites every bucket word of one policy as another would have written it, and takes back all claims: no decision
+ * that read the table before can still write to it. A full bucket's slot is given back, so that its word can't come
+ * back to what it was: the next one there is of a later time. */
 static inline void ps_convert_all(ps_limiter *limiter, uint64_t old_number, uint64_t new_number, uint64_t now) {
     for (uint64_t i = 0; i < limiter->limit_count; i++) {
         const ps_limit *limit = &limiter->limits[i];
-        const ps_policy *to = &limit->policies[new_number];
+        const ps_policy *from = &limit->policies[old_number], *to = &limit->policies[new_number];
         uint64_t slots = to->algorithm == PS_TOKEN_BUCKET ? ps_table_slots(limit->table.homes) : 0;
         for (uint64_t index = 0; index < slots; index++) {
             ps_pair *slot = &limit->table.slots[index];
             for (;;) {
-                uint64_t key = ps_load_acquire(&slot->key), state = ps_load_acquire(&slot->state);
+                uint64_t key = ps_load_seq(&slot->key), state = ps_load_acquire(&slot->state);
                 bool claim = ps_is_tentative(state);
                 if (key <= PS_SLOT_FREE || (!claim && state >> to->tag_shift != old_number))
                     break;
-                if (claim ? ps_pair_exchange(slot, key, state, PS_SLOT_FREE, state)
-                          : ps_pair_exchange(slot, key, state, key, ps_bucket_convert(&limit->policies[old_number], to, state, now)))
+                now = ps_later(limiter, now); /* no earlier than what wrote the word, or more would be owed than a bucket holds */
+                bool keep = !claim && ps_bucket_debt(from, state, now);
+                if (ps_pair_exchange(slot, key, state, keep ? key : PS_SLOT_FREE, keep ? ps_bucket_convert(from, to, state, now) : state))
                     break;
             }
         }
     }
+}
+
+/* Puts a policy of each limit in force for one tier, under the number that they bear. A decision that still reads what
+ * had that number before has slept through the replacement before this one: its exchange, or the second reading that
+ * confirms a refusal, finds the word rewritten (ps_convert_all), and what it made of a half-written policy is dropped.
+ * (Two replacements may bring a word back to what it was, where they leave the rate as it is or no time passes. The
+ * words are then good for both policies; only a third replacement during that one decision could be read half-written.)
+ * Words of the other algorithms are not rewritten, but there only the limit is another, which is one field. */
+static inline void ps_install(ps_limiter *limiter, uint64_t tier, const ps_policy *policies) {
+    for (uint64_t i = 0; i < limiter->limit_count; i++)
+        limiter->limits[i].policies[policies[i].tag] = policies[i];
+    ps_store_seq(&limiter->current[tier], policies[0].tag);
+}
+
+/* Puts others in force, and keys keep what they have spent; `policies` bear the number of that tier that is
+ * free. Not for two threads at once. */
+static inline void ps_replace(ps_limiter *limiter, uint64_t tier, const ps_policy *policies, uint64_t now) {
+    uint64_t old = ps_load_acquire(&limiter->current[tier]), number = policies[0].tag;
+    ps_convert_all(limiter, number, old, now); /* nothing of the policies before these may be read by these */
+    ps_install(limiter, tier, policies);
+    ps_convert_all(limiter, old, number, now);
 }
 
 /* What slot `index` of a limit holds: false when no key is established there or nothing counts against it. */

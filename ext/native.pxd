@@ -7,7 +7,6 @@ cdef extern from "limiter.h" nogil:
         pass
 
     uint64_t ps_load_acquire(const ps_word *word)
-    void ps_store_release(ps_word *word, uint64_t value)
     uint64_t ps_load_relaxed(const ps_word *word)
     void ps_raise(ps_word *word, uint64_t value)
 
@@ -118,7 +117,8 @@ cdef extern from "limiter.h" nogil:
                        ps_caller caller, ps_change change, bint only_held)
     void ps_prefetch_key(const ps_limiter *limiter, uint64_t fingerprint)
     void ps_clear(const ps_limit *limit)
-    void ps_convert_all(ps_limiter *limiter, uint64_t old_number, uint64_t new_number, uint64_t now)
+    void ps_install(ps_limiter *limiter, uint64_t tier, const ps_policy *policies)
+    void ps_replace(ps_limiter *limiter, uint64_t tier, const ps_policy *policies, uint64_t now)
     bint ps_inspect(const ps_limit *limit, uint64_t index, uint64_t now, uint64_t *fingerprint, uint64_t *spent)
 
 cdef extern from "batch/columns.h" nogil:
@@ -159,9 +159,11 @@ cdef extern from *:
     #endif
     """
     uint64_t PS_PYTHON_CELL
-    bint PyUnicode_IS_COMPACT_ASCII(object text)
-    const void *PyUnicode_DATA(object text)
-    Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    bint PyUnicode_CheckExact(PyObject *text)
+    bint PyUnicode_IS_COMPACT_ASCII(PyObject *text)
+    const void *PyUnicode_DATA(PyObject *text)
+    Py_ssize_t PyUnicode_GET_LENGTH(PyObject *text)
+    PyObject *PyBool_FromLong(long value)
     long long PyLong_AsLongLongAndOverflow(object number, int *overflow) except? -1
 
     ctypedef PyObject *(*PyCFunction)(PyObject *, PyObject *) noexcept
@@ -170,7 +172,6 @@ cdef extern from *:
         PyCFunction ml_meth
         int ml_flags
     int METH_FASTCALL, METH_KEYWORDS
-    bint PyUnicode_CheckExact(object text)
     ctypedef struct PyMethodDescrObject:
         PyMethodDef *d_method
     object PyDescr_NewMethod(PyTypeObject *type, PyMethodDef *method)

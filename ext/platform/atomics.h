@@ -46,6 +46,7 @@ static inline void ps_store_release(ps_word *word, uint64_t value) {
     PS_BARRIER();
     *word = (int64_t)value;
 }
+static inline void ps_store_seq(ps_word *word, uint64_t value) { _InterlockedExchange64(word, (int64_t)value); }
 static inline bool ps_exchange_if_equal(ps_word *word, uint64_t *expected, uint64_t desired) {
     int64_t seen = _InterlockedCompareExchange64(word, (int64_t)desired, (int64_t)*expected);
     bool swapped = (uint64_t)seen == *expected;
@@ -80,6 +81,9 @@ static inline void ps_store_relaxed(ps_word *word, uint64_t value) {
 }
 static inline void ps_store_release(ps_word *word, uint64_t value) {
     atomic_store_explicit(word, value, memory_order_release);
+}
+static inline void ps_store_seq(ps_word *word, uint64_t value) {
+    atomic_store_explicit(word, value, memory_order_seq_cst);
 }
 /* Strong; acquire and release on success, acquire on failure. On failure *expected is what was there. */
 static inline bool ps_exchange_if_equal(ps_word *word, uint64_t *expected, uint64_t desired) {

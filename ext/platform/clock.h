@@ -169,10 +169,12 @@ static inline uint64_t ps_clock_now(ps_clock *clock) {
         uint64_t scale = ps_load_acquire(&clock->scale);
         uint64_t reach = ps_load_acquire(&clock->reach);
         uint64_t passed = ps_clock_counter() - anchor, reading;
-        if (0 - passed < reach / PS_CLOCK_SKEW) /* a fresh anchor of another core's, or the counter was read ahead of it */
-            passed = 0;
-        if (passed < reach && !(sequence & PS_CLOCK_WRITING) && ps_load_relaxed(&clock->sequence) == sequence)
-            return time_ns + ((passed * scale) >> PS_CLOCK_SHIFT);
+        if (!(sequence & PS_CLOCK_WRITING) && ps_load_relaxed(&clock->sequence) == sequence) {
+            if (passed < reach)
+                return time_ns + ((passed * scale) >> PS_CLOCK_SHIFT);
+            if (0 - passed < reach / PS_CLOCK_SKEW) /* a fresh anchor of another core's, or the counter was read ahead of it */
+                return time_ns;
+        }
         if (ps_clock_anchor(clock, sequence, &reading))
             return reading;
     }

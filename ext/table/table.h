@@ -165,11 +165,15 @@ PS_HOT void ps_table_read(ps_table *table, uint64_t fingerprint, const ps_tenanc
         uint64_t first = ps_window_line(&window, line);
         for (uint64_t index = first; index < first + PS_LINE_SLOTS; index++) {
             uint64_t key = ps_load_seq(&table->slots[index].key);
-            if (key == fingerprint) {
+            while (key == fingerprint) {
                 if (ps_table_met(table, index, fingerprint, reading))
                     return;
-                continue;
+                if (reading->candidate == index)
+                    break;
+                key = ps_load_seq(&table->slots[index].key); /* it was killed or withdrawn: free, or another's by now */
             }
+            if (key == fingerprint)
+                continue;
             if (tenancy && least) {
                 uint64_t state = ps_load_seq(&table->slots[index].state), debt = 0;
                 if (key > PS_SLOT_FREE)

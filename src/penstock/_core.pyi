@@ -1,7 +1,7 @@
 # The types of the compiled module; what each call does is told by penstock.Limiter and ext/_core.pyx.
 import builtins
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ class Engine:
         clock: Clock | None,
         remember: bool,
     ) -> None: ...
+    def __reduce__(self) -> NoReturn: ...
     def hit(self, key: Key, cost: int = 1, tier: str | None = None) -> bool: ...
     def check(self, key: Key, cost: int = 1, tier: str | None = None) -> Decision: ...
     def peek(self, key: Key, cost: int = 1, tier: str | None = None) -> Decision: ...

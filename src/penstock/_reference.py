@@ -20,7 +20,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from itertools import islice, repeat
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 from penstock.clock import Clock, SystemClock, ns_to_seconds
 from penstock.decision import Decision
@@ -617,6 +617,9 @@ class Engine:
         self.__denials_lost = 0  # no key that was let go had been refused more often than this
         self.__lock = threading.RLock()  # entered anew by a clock that asks its limiter
         _locks.add(self.__lock)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an Engine cannot be copied or pickled: its counters are live; make one in each process")
 
     def __getattr__(self, name: str) -> Any:
         """Only for what __init__ would have set."""

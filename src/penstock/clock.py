@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from penstock.errors import shown
 
@@ -105,6 +105,9 @@ class ManualClock:
                 self._watchers.pop(id(wake), None)
 
         return unwatch
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a ManualClock cannot be copied or pickled: limiters wait on it; make one in each process")
 
     def _wake(self) -> None:
         with self._lock:

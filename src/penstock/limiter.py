@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, Self, TypeVar, cast
@@ -117,7 +118,7 @@ def memory_of_machine() -> int:
 class LimiterMethods(Engine):
     """What a limiter offers beside the engine's own decisions; Limiter is this with the methods that must be fast."""
 
-    __slots__ = ("__weakref__", "_clock", "_limits", "_policies", "_tier_index", "_waiters", "name")
+    __slots__ = ("__weakref__", "_clock", "_limits", "_policies", "_replacing", "_tier_index", "_waiters", "name")
 
     def __init__(
         self,
@@ -156,6 +157,7 @@ class LimiterMethods(Engine):
         )
         self._limits = by_tier
         self._policies = policies
+        self._replacing = threading.Lock()  # one replacement at a time; decisions take no part in it
         self._tier_index = tier_index
         self._clock = clock
         self._waiters = Waiters(clock)
@@ -347,17 +349,19 @@ class LimiterMethods(Engine):
         another `per`, a log of another `per` or longer than the longest it was made for.
         """
         check_algorithm(algorithm)
-        by_tier = dict(self._limits)
+        changed: dict[str | None, list[Limit]] = {}
         if limits:
-            if None not in by_tier:
-                raise ValueError(f"this limiter has only named tiers: {', '.join(map(repr, by_tier))}")
-            by_tier[None] = read_limits("limits", limits, algorithm)
+            if None not in self._limits:
+                raise ValueError(f"this limiter has only named tiers: {', '.join(map(repr, self._limits))}")
+            changed[None] = read_limits("limits", limits, algorithm)
         for tier, read in read_tiers({} if tiers is None else tiers, algorithm).items():
             self._tier(tier)
-            by_tier[tier] = read
-        policies = replace_policies(self._policies, next(iter(self._limits.values())), list(by_tier.values()))
-        super().replace(policies)
-        self._policies, self._limits = policies, by_tier
+            changed[tier] = read
+        with self._replacing:
+            by_tier = self._limits | changed
+            policies = replace_policies(self._policies, next(iter(self._limits.values())), list(by_tier.values()))
+            super().replace(policies)
+            self._policies, self._limits = policies, by_tier
         self._waiters.wake()
 
     def stats(self) -> Stats:

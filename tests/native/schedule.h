@@ -67,6 +67,7 @@ static inline void ps_store_relaxed(ps_word *word, uint64_t value) {
     word->value = value;
 }
 static inline void ps_store_release(ps_word *word, uint64_t value) { ps_store_relaxed(word, value); }
+static inline void ps_store_seq(ps_word *word, uint64_t value) { ps_store_relaxed(word, value); }
 static inline bool ps_exchange_if_equal(ps_word *word, uint64_t *expected, uint64_t desired) {
     step(EXCHANGE);
     bool done = word->value == *expected;
