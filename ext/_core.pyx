@@ -180,6 +180,7 @@ cdef int native_policies(ps_policy *native, limits) except -1:
         p.tag, p.tag_shift, p.count_bits = policy.tag, policy.tag_shift, policy.count_bits
         p.age_bits, p.version_bits, p.per_inverse = policy.age_bits, policy.version_bits, policy.per_inverse
         p.grid_ns, p.first_hit, p.ring = policy.grid_ns, policy.first_hit, policy.ring
+        p.kind, p.kappa, p.rate, p.interval_ns = policy.kind, policy.kappa, policy.rate, policy.interval_ns
         p += 1
     return 0
 
@@ -539,8 +540,12 @@ cdef class Engine:
         cdef uint64_t now = time_of(self)
         cdef ps_policy[16][8] native
         cdef Py_ssize_t tier
+        if len(policies) != <Py_ssize_t>limiter.tier_count or any(len(limits) != <Py_ssize_t>limiter.limit_count for limits in policies):
+            raise ValueError(f"policies must be of {limiter.tier_count} tiers and {limiter.limit_count} limits, as they were")
         for tier, limits in enumerate(policies):
             native_policies(native[tier], limits)
+            if not 0 <= <int64_t>native[tier][0].tag < <int64_t>(2 * limiter.tier_count):
+                raise ValueError(f"a policy's tag must be below {2 * limiter.tier_count}, not {native[tier][0].tag}")
         for tier in range(len(policies)):
             ps_replace(limiter, tier, native[tier], now)
 
@@ -664,8 +669,11 @@ cdef ps_method hit_general
 
 
 cdef PyObject *hit_plain(Engine engine, PyObject *const *arguments, Py_ssize_t count, PyObject *names) noexcept:
-    cdef PyObject *key = arguments[0]  # borrowed, as `engine` is: counting references costs as much as the clock
-    if not (engine.plain and count == 1 and names == NULL and PyUnicode_CheckExact(key) and PyUnicode_IS_COMPACT_ASCII(key)):
+    cdef PyObject *key  # borrowed, as `engine` is: counting references costs as much as the clock, and threads meet there
+    if not (engine.plain and count == 1 and names == NULL):
+        return hit_general(<PyObject *>engine, arguments, count, names)
+    key = arguments[0]
+    if not (PyUnicode_CheckExact(key) and PyUnicode_IS_COMPACT_ASCII(key)):
         return hit_general(<PyObject *>engine, arguments, count, names)
     cdef ps_limiter *limiter = <ps_limiter *>engine.handle
     cdef uint64_t fingerprint = ps_fingerprint(&limiter.secret, PS_KEY_STR, PyUnicode_DATA(key), PyUnicode_GET_LENGTH(key))

@@ -51,6 +51,10 @@ cdef extern from "limiter.h" nogil:
         uint64_t grid_ns
         uint32_t first_hit
         uint32_t ring
+        uint32_t kind
+        uint32_t kappa
+        uint64_t rate
+        uint64_t interval_ns
 
     ctypedef struct ps_table:
         uint64_t homes

@@ -31,6 +31,7 @@ typedef enum {
     PS_SLIDING_LOG,
     PS_FIXED_WINDOW,
     PS_CONCURRENCY,
+    PS_SHARED,
 } ps_algorithm;
 
 /* One limit, in the units its algorithm computes in. Made by penstock/policy.py, then only read. */
@@ -51,6 +52,11 @@ typedef struct {
     uint64_t grid_ns;     /* fixed window on the epoch grid: the limiter's birth, past the last grid line */
     uint32_t first_hit;   /* fixed window: it starts at the key's first hit */
     uint32_t ring;        /* sliding log: entries in the ring, at least `limit` */
+    /* shared between instances (shared.h) */
+    uint32_t kind;        /* ps_shared_kind */
+    uint32_t kappa;       /* part of a full limit that instances may admit ahead of Redis, times 2^16 */
+    uint64_t rate;        /* units in `per_ns` */
+    uint64_t interval_ns; /* between two exchanges of a key in use */
 } ps_policy;
 
 /* The fields of one limit's decision; all from one state at one time. */

@@ -945,6 +945,8 @@ def _decision_dtype(numpy: Any) -> Any:
 
 def _arrow_rows(keys: Any) -> list[str | bytes | int]:
     """The rows of an Arrow array, read through its own library; what the native engine takes, and no more."""
+    if hasattr(getattr(keys, "type", None), "index_type"):
+        raise TypeError("keys must be an Arrow array of integers, utf8 or binary, not a dictionary")
     listed = getattr(keys, "to_pylist", None) or getattr(keys, "to_list", None)
     rows = listed() if listed is not None else list(keys)
     for row, key in enumerate(rows):

@@ -17,8 +17,12 @@ from penstock.rate import (
     check_per,
 )
 
-TOKEN_BUCKET, SLIDING_WINDOW, SLIDING_LOG, FIXED_WINDOW, CONCURRENCY = range(5)
-ALGORITHM_NAMES = ("token-bucket", "sliding-window", "sliding-log", "fixed-window", "concurrency")
+TOKEN_BUCKET, SLIDING_WINDOW, SLIDING_LOG, FIXED_WINDOW, CONCURRENCY, SHARED = range(6)
+ALGORITHM_NAMES = ("token-bucket", "sliding-window", "sliding-log", "fixed-window", "concurrency", "shared")
+SHARED_BUCKET, SHARED_FIXED, SHARED_SLIDING = range(3)
+"""What kind of limit is shared with other instances."""
+KAPPA_ONE = 2**16
+SHARED_TAIL_WORDS = 18
 
 HORIZON = 2**57
 """Nanoseconds (4.5 years) that a limiter can run for; past that its time stands still."""
@@ -50,6 +54,10 @@ class Policy(NamedTuple):
     grid_ns: int = 0
     first_hit: int = 0
     ring: int = 0
+    kind: int = 0
+    rate: int = 0
+    interval_ns: int = 0
+    kappa: int = 0
 
     @property
     def tail_words(self) -> int:
@@ -58,6 +66,8 @@ class Policy(NamedTuple):
             return self.resolution
         if self.algorithm == SLIDING_LOG:
             return self.ring + 1
+        if self.algorithm == SHARED:
+            return SHARED_TAIL_WORDS
         return 2 if self.first_hit else 0
 
 
@@ -75,6 +85,43 @@ def compile_policies(tiers: Sequence[Sequence[Limit]], wall_ns: int) -> list[lis
         [_compile(limit, tier, tag_bits, wall_ns, most[i]) for i, limit in enumerate(limits)]
         for tier, limits in enumerate(tiers)
     ]
+
+
+INTERVAL_LEAST_NS = 5_000_000
+
+
+def compile_shared(tiers: Sequence[Sequence[Limit]], every_ns: int, kappa: float) -> list[list[Policy]]:
+    """`compile_policies` for limits that instances share: what an instance needs to decide on its part.
+
+    every_ns: the sync interval asked for; a limit that fills or turns faster gets a shorter one, a tenth of that time,
+    but never below 5 ms (sync.md, section 4). kappa: the part of a full limit that all instances together may admit
+    ahead of Redis, 0 to 1. Raises ValueError for limits that cannot be shared.
+    """
+    _check_shapes(tiers, tiers[0])
+    return [[_shared(limit, tier, every_ns, kappa) for limit in limits] for tier, limits in enumerate(tiers)]
+
+
+def _shared(limit: Limit, tag: int, every_ns: int, kappa: float) -> Policy:
+    if isinstance(limit, (SlidingLog, Concurrency)):
+        raise ValueError(f"{limit!r} cannot be shared between instances; use TokenBucket, SlidingWindow or FixedWindow")
+    if isinstance(limit, FixedWindow) and limit.align == "first":
+        raise ValueError(f"{limit!r} cannot be shared between instances: its windows must be those of all keys")
+    per_ns, burst = check_per(limit.per), limit.limit
+    kind, turn_ns = SHARED_FIXED if isinstance(limit, FixedWindow) else SHARED_SLIDING, per_ns
+    if isinstance(limit, TokenBucket):
+        burst = limit.burst or limit.limit
+        kind, turn_ns = SHARED_BUCKET, burst * per_ns // limit.limit
+    interval_ns = max(INTERVAL_LEAST_NS, min(every_ns, turn_ns // 10))
+    return Policy(
+        SHARED,
+        burst,
+        per_ns,
+        tag=tag,
+        kind=kind,
+        rate=limit.limit,
+        interval_ns=interval_ns,
+        kappa=round(kappa * KAPPA_ONE),
+    )
 
 
 def replace_policies(

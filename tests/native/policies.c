@@ -2,10 +2,11 @@
 #include "testing.h"
 
 static void print(const char *limit, ps_policy p) {
-    printf("%s|%u %llu %llu %u %llu %llu %llu %llu %u %u %u %u %llu %llu %u %u\n", limit, p.algorithm, (unsigned long long)p.limit,
+    printf("%s|%u %llu %llu %u %llu %llu %llu %llu %u %u %u %u %llu %llu %u %u %u %llu %llu %u\n", limit, p.algorithm, (unsigned long long)p.limit,
            (unsigned long long)p.per_ns, p.resolution, (unsigned long long)p.ticks_per_ns, (unsigned long long)p.token_ticks,
            (unsigned long long)p.span_ticks, (unsigned long long)p.tag, p.tag_shift, p.count_bits, p.age_bits, p.version_bits,
-           (unsigned long long)p.per_inverse, (unsigned long long)p.grid_ns, p.first_hit, p.ring);
+           (unsigned long long)p.per_inverse, (unsigned long long)p.grid_ns, p.first_hit, p.ring, p.kind,
+           (unsigned long long)p.rate, (unsigned long long)p.interval_ns, p.kappa);
 }
 
 #define SECOND UINT64_C(1000000000)

@@ -56,7 +56,7 @@ PROGRAMS = {
     "claim": Program(TINY_TABLE, "4 3000 1", "4 600 2", "8 100000 3", True),
     "totals": Program([], "4 50000 1", "4 8000 2", "8 1000000 3", True),
     "evict": Program([], "4 20000 1", "4 1500 2", "8 300000 3", True),
-    "replace": Program([], "3 300000 1", "3 3000 2", "4 5000000 3", True),
+    "replace": Program([], "3 300000 1", "3 30000 2", "4 5000000 3", True),
     "threads": Program([], "40 50", "40 50", "60 20000", True),
     "clock": Program([], "8 1000", "8 300", "16 60000", True),
     "policies": Program([], "", "", "", False),
