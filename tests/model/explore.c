@@ -30,7 +30,7 @@ typedef struct {
     char *low; /* the stack is in use from here on */
     request pending;
     uint64_t result, seen; /* of the step just done: what it returns, what it read */
-    uint64_t past[2];      /* hash of all that the thread's code can know */
+    uint64_t code[2];      /* hash of its stack and registers: all that its code can know and do */
     uint64_t own;          /* hash of its own words */
     uint32_t steps, wins;  /* in this call */
     uint32_t calls_done;
@@ -212,6 +212,18 @@ static void thread_main(void) {
     _longjmp(explorer, 1);
 }
 
+/* What is dead on the stack is hashed too: it may tell states apart that are one, and never takes two for one. */
+static void note_code(thread *t, const char *stack) {
+    t->code[0] = t->code[1] = 0;
+    for (const char *at = t->low; at < stack + STACK_BYTES; at += sizeof(uint64_t)) {
+        uint64_t word;
+        memcpy(&word, at, sizeof word);
+        absorb(t->code, word);
+    }
+    for (unsigned i = 0; i < sizeof t->resume[0].__jmpbuf / sizeof(uint64_t); i++)
+        absorb(t->code, (uint64_t)t->resume[0].__jmpbuf[i]);
+}
+
 /* Runs thread t up to its next step or its end. */
 static __attribute__((noinline)) void run_thread(int t, bool first) {
     current = t;
@@ -222,6 +234,7 @@ static __attribute__((noinline)) void run_thread(int t, bool first) {
             _longjmp(now.threads[t].resume, 1);
     }
     current = -1;
+    note_code(&now.threads[t], stacks[t]);
 }
 
 /* ---- own words: written in place, undone from a journal ---- */
@@ -374,16 +387,12 @@ void model_call_begin(unsigned call) {
     t->steps = t->wins = 0;
 }
 
-/* A call that is over leaves nothing in its thread but its result and the thread's own words. */
 void model_call_end(uint64_t result) {
     thread *t = &now.threads[current];
     t->calling = false;
     now.results[t->call] = result;
     now.done |= 1u << t->call;
     t->calls_done |= 1u << t->call;
-    t->past[0] = t->past[1] = 0;
-    absorb(t->past, t->call);
-    absorb(t->past, t->own);
 }
 
 bool model_call_begun(unsigned call) { return now.begun >> call & 1; }
@@ -395,7 +404,7 @@ bool model_call_done(unsigned call, uint64_t *result) {
 
 uint32_t model_call_after(unsigned call) { return now.after[call]; }
 
-bool model_stopped(void) { return now.stopped != 0; }
+unsigned model_stopped(void) { return (unsigned)__builtin_popcount(now.stopped); }
 
 /* ---- one step ---- */
 
@@ -504,15 +513,8 @@ static bool do_step(thread *t, unsigned i) {
             t->wins++;
         }
         t->result = wrote;
-        absorb(t->past, wrote);
         break;
     }
-    if (r.kind != OP_PAIR && r.kind != OP_STORE)
-        absorb(t->past, read);
-    if (r.kind == OP_EXCHANGE)
-        absorb(t->past, t->result);
-    if (r.kind == OP_STORE)
-        absorb(t->past, 1);
     trace[depth++] = (trace_step){.thread = (uint8_t)(t - now.threads), .word = r.word, .call = t->call, .kind = r.kind,
                                   .stale = i != last, .read = read, .read_state = read_state, .written = written,
                                   .written_state = r.desired_state, .success = wrote};
@@ -597,8 +599,11 @@ static void hash_world(uint64_t hash[2]) {
     for (unsigned i = 0; i < running->threads; i++) {
         const thread *t = &now.threads[i];
         absorb(hash, (uint64_t)t->status << 16 | (uint64_t)t->call << 8 | (t->begun ? 2u : 0u) | (t->calling ? 1u : 0u));
-        absorb(hash, t->status == LIVE ? t->past[0] : t->own);
-        absorb(hash, t->status == LIVE ? t->past[1] : 0);
+        absorb(hash, t->status == LIVE ? t->code[0] : 0);
+        absorb(hash, t->status == LIVE ? t->code[1] : 0);
+        absorb(hash, t->own);
+        if (running->wins_most)
+            absorb(hash, t->wins);
         for (unsigned w = 0; running->weak && t->status == LIVE && w < word_count; w += 8) {
             uint64_t packed = 0;
             for (unsigned k = w; k < w + 8 && k < word_count; k++)

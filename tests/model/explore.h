@@ -2,8 +2,8 @@
  *
  * Each thread is a coroutine on a stack of its own. Every operation of words.h on a shared word is one step; before
  * each step the explorer may let any other thread go first, or stop a thread for ever. States that were met before
- * are not entered again: a state is the shared words, and for each thread what its operations have returned since
- * its current call began (its code is a function of that). States are told apart by 128-bit hashes.
+ * are not entered again: a state is the shared words, each thread's own, its stack and its registers, and what the calls
+ * have returned so far. States are told apart by 128-bit hashes.
  *
  * Two memory models:
  *
@@ -61,7 +61,7 @@ bool model_call_begun(unsigned call);
 bool model_call_done(unsigned call, uint64_t *result);
 /* The calls that were done before this one began: when weak, those of its own thread, as there is no common time. */
 uint32_t model_call_after(unsigned call);
-bool model_stopped(void);
+unsigned model_stopped(void); /* how many threads */
 
 /* Anywhere: the property that does not hold. Prints how it came to that, and exits with status 1. */
 _Noreturn void model_fail(const char *format, ...);

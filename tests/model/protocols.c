@@ -34,7 +34,7 @@ static inline uint64_t ps_clock_now(ps_clock *c) { return ps_load_seq(&c->time);
 
 /* ---- what a model is made of ---- */
 
-/* BACK: refund, if the thread's call before it was admitted. REPLACE: the second limit takes the first one's place. */
+/* BACK: refund, if the thread's call before it was admitted. REPLACE: limit number `cost` takes the other one's place. */
 typedef enum { NO_CALL, HIT, CHECK, PEEK, REFUND, BACK, FORCE, RESET, CLEAR, REPLACE } verb;
 
 typedef struct {
@@ -77,7 +77,7 @@ typedef struct {
     uint64_t kept;                /* a key that must not be evicted */
     unsigned wins_most;           /* see explore.h */
     unsigned unstoppable;         /* bit t: thread t is not stopped */
-    bool soak;                    /* too large to run each time */
+    bool soak;                    /* too large to run each time (read by checker.py) */
 } protocol;
 
 /* Fingerprints. Of two homes A, B, C, D have the first twice, G the second and the first, H the second twice. */
@@ -89,6 +89,7 @@ enum { A = 10, B, C, D };
 
 static const protocol *the;
 static ps_limiter limiter;
+static ps_policy policies[LIMITS];
 static uint64_t limit_count, thread_count;
 static uint64_t keys[KEYS_MOST];
 static unsigned key_count;
@@ -163,11 +164,7 @@ static uint64_t perform(const call *c, unsigned number) {
         for (uint64_t i = 0; i < limit_count; i++)
             ps_clear(&limiter.limits[i]);
         return 1;
-    case REPLACE: /* as Engine.replace does */
-        ps_convert_all(&limiter, 1, 0, c->now);
-        ps_store_seq(&limiter.current[0], 1);
-        ps_convert_all(&limiter, 0, 1, c->now);
-        return 1;
+    case REPLACE: ps_replace(&limiter, 0, &policies[c->cost], c->now); return 1;
     default: model_fail("a call of no kind");
     }
 }
@@ -213,10 +210,10 @@ static void written(void) {
 
 typedef struct {
     spec_key of[LIMITS][KEYS_MOST];
-    bool replaced;
+    uint64_t in_force; /* which limit, when they replace one another */
 } spec_all;
 
-static const rule *rule_of(const spec_all *all, uint64_t limit) { return &the->limits[all->replaced ? 1 : limit]; }
+static const rule *rule_of(const spec_all *all, uint64_t limit) { return &the->limits[all->in_force ? all->in_force : limit]; }
 
 /* A call, or its part on one limit or key where the parts are not one act. */
 typedef struct {
@@ -246,7 +243,7 @@ typedef struct {
     uint32_t after[MODEL_CALLS_MOST];
     uint64_t left[LIMITS][4]; /* per probe */
     uint64_t evictions;
-    bool stopped;
+    unsigned stopped; /* threads */
 } ending;
 
 static ending end;
@@ -328,15 +325,16 @@ static bool try_decision(uint32_t placed, const spec_all *all, uint64_t eviction
     return search(placed, &next, evictions);
 }
 
-/* Every key keeps the tokens that it has spent. */
-static void replace_all(spec_all *all, uint64_t now) {
-    const rule *old = rule_of(all, 0), *new = &the->limits[1];
+/* Every key keeps the tokens that it has spent, and parts of them, as of a time that its last admission was not after. */
+static void replace_all(spec_all *all, uint64_t number, uint64_t now) {
+    const rule *old = rule_of(all, 0), *new = &the->limits[number];
     for (unsigned k = 0; k < key_count; k++) {
         spec_key *key = &all->of[0][k];
-        uint64_t tokens = spec_less(key->full_at, now) / (old->per / old->limit);
-        key->full_at = tokens ? now + tokens * (new->per / new->limit) : 0;
+        uint64_t at = now > key->latest ? now : key->latest;
+        uint64_t debt = spec_less(key->full_at, at), token = old->per / old->limit;
+        key->full_at = debt ? at + (debt * (new->per / new->limit) + token - 1) / token : 0;
     }
-    all->replaced = true;
+    all->in_force = number;
 }
 
 static bool try_piece(uint32_t placed, const spec_all *all, uint64_t evictions, unsigned index) {
@@ -369,7 +367,7 @@ static bool try_piece(uint32_t placed, const spec_all *all, uint64_t evictions, 
             else if (c->verb == FORCE)
                 spec_force(r, k, times[i], cost);
             else if (c->verb == REPLACE)
-                replace_all(&next, c->now);
+                replace_all(&next, c->cost, times[i]);
             else
                 spec_forget(r, k);
             if (search(next_placed, &next, evictions))
@@ -439,8 +437,9 @@ static bool already_explained(void) {
     return false;
 }
 
+static const char *names[] = {"?", "hit", "check", "peek", "refund", "refund if admitted", "force", "reset", "clear", "replace"};
+
 static void describe_ending(void) {
-    static const char *names[] = {"?", "hit", "check", "peek", "refund", "refund if admitted", "force", "reset", "clear", "replace"};
     for (unsigned n = 0; n < MODEL_CALLS_MOST; n++) {
         if (!end.begun[n])
             continue;
@@ -516,13 +515,12 @@ static void set_up(void) {
         model_fail("no memory for a limiter");
     limiter.evict = !(the->flags & DENY_WHEN_FULL);
     limiter.clock = &model_clock;
-    for (uint64_t l = 0; l < limit_count; l++)
-        limiter.limits[l].policies[0] = policy_of(&the->limits[l]);
-    if (the->flags & REPLACED) {
-        limiter.limits[0].policies[1] = policy_of(&the->limits[1]);
-        limiter.limits[0].policies[1].tag = 1;
-        limiter.tier_count = 1;
+    limiter.tier_count = 1;
+    for (uint64_t l = 0; l < LIMITS && the->limits[l].limit; l++) {
+        policies[l] = policy_of(&the->limits[l]);
+        policies[l].tag = the->flags & REPLACED ? l : 0;
     }
+    ps_install(&limiter, 0, policies);
 
     for (unsigned i = 0; i < 4 && the->probes[i].key; i++)
         key_index(the->probes[i].key);
@@ -568,6 +566,41 @@ static void set_up(void) {
             model_own(t, &limiter.cells[t + 1], sizeof(ps_cell));
 }
 
+static void print_call(const call *c, const char *between) {
+    printf("%s%s", between, names[c->verb]);
+    if (c->verb == REPLACE)
+        printf(" by limit %" PRIu64 " @%" PRIu64, c->cost, c->now);
+    else if (c->verb != CLEAR)
+        printf(" %c@%" PRIu64, c->key == G ? 'G' : c->key == H ? 'H' : (char)('A' + (c->key - A)), c->now);
+    if (c->cost > 1 && c->verb != REPLACE)
+        printf(" x%" PRIu64, c->cost);
+}
+
+/* A line: name, threads, limits, calls before and of each thread, separated by tabs. */
+static void print_model(const protocol *p) {
+    static const char *kinds[] = {"bucket", "window", "log", "fixed", "first hit", "held"};
+    unsigned threads = 0;
+    while (threads < MODEL_THREADS_MOST && p->threads[threads][0].verb)
+        threads++;
+    printf("%s\t%u\t", p->name, threads);
+    for (unsigned l = 0; l < LIMITS && p->limits[l].limit; l++) {
+        const rule *r = &p->limits[l];
+        printf("%s%s %" PRIu64, l ? ", " : "", kinds[r->kind], r->limit);
+        if (r->per)
+            printf("/%" PRIu64, r->per);
+        if (r->burst)
+            printf(" burst %" PRIu64, r->burst);
+    }
+    printf("\t");
+    for (unsigned i = 0; i < 6 && p->before[i].verb; i++)
+        print_call(&p->before[i], i ? ", " : "");
+    printf("\t");
+    for (unsigned t = 0; t < threads; t++)
+        for (unsigned i = 0; i < CALLS_EACH && p->threads[t][i].verb; i++)
+            print_call(&p->threads[t][i], i ? ", " : t ? " // " : "");
+    printf("\n");
+}
+
 static void refuse(const char *program) {
     printf("usage: %s list | %s MODEL sc|c11 STOPS\n", program, program);
     exit(2);
@@ -576,7 +609,7 @@ static void refuse(const char *program) {
 int main(int count, char **arguments) {
     if (count == 2 && !strcmp(arguments[1], "list")) {
         for (size_t i = 0; i < sizeof protocols / sizeof *protocols; i++)
-            printf("%s%s\n", protocols[i].name, protocols[i].soak ? " soak" : "");
+            print_model(&protocols[i]);
         return 0;
     }
     if (count != 4)

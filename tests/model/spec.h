@@ -22,7 +22,8 @@ typedef struct {
 typedef struct {
     uint64_t full_at;   /* bucket: when it will be full again */
     bool seen;
-    uint64_t latest;    /* windows: the sub-window or window that was last admitted in; first hit: its start */
+    uint64_t latest;    /* windows: the sub-window or window that was last admitted in; first hit: its start; bucket: the
+                         * latest time that an admission was dated */
     struct {
         uint64_t time;  /* log: of the admission; windows: which one */
         uint64_t units;
@@ -82,6 +83,7 @@ static inline uint64_t spec_remaining(const rule *r, const spec_key *k, uint64_t
 static inline void spec_charge(const rule *r, spec_key *k, uint64_t dated, uint64_t cost) {
     if (r->kind == BUCKET) {
         k->full_at = (k->full_at > dated ? k->full_at : dated) + cost * (r->per / r->limit);
+        k->latest = dated > k->latest ? dated : k->latest;
         return;
     }
     uint64_t time = spec_now(r, k, dated);
