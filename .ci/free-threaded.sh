@@ -8,20 +8,12 @@
 # PENSTOCK_SCALING=0 leaves the measurement out; it takes two idle processors and about a minute.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-
-python="$(.ci/python-free-threaded.sh)"
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
 cp -r ext src tests benchmarks setup.py pyproject.toml README.md LICENSE "$work"
 find "$work/src" -name '*.so' -delete
-# A pip of today, run by an ordinary interpreter: older ones take wheels for 3.13 with the GIL for fitting.
-"${PYTHON:-python3}" -m venv "$work/tools"
-"$work/tools/bin/pip" install -q -U pip
-"$python" -m venv --without-pip "$work/venv"
-# numpy<2.5: the last with wheels for 3.13t.
-"$work/tools/bin/pip" --python "$work/venv/bin/python" install -q --only-binary=:all: \
-    'cython>=3.1' 'setuptools>=77' 'numpy<2.5' 'pytest>=9' 'hypothesis>=6.150'
+.ci/venv-free-threaded.sh "$work/venv"
 
 cd "$work"
 export PYTHONPATH="$work/src"

@@ -18,7 +18,7 @@ from penstock.rate import (
 )
 
 TOKEN_BUCKET, SLIDING_WINDOW, SLIDING_LOG, FIXED_WINDOW, CONCURRENCY, SHARED = range(6)
-ALGORITHM_NAMES = ("token-bucket", "sliding-window", "sliding-log", "fixed-window", "concurrency", "shared")
+ALGORITHM_NAMES = ("token-bucket", "sliding-window", "sliding-log", "fixed-window", "concurrency")
 SHARED_BUCKET, SHARED_FIXED, SHARED_SLIDING = range(3)
 """What kind of limit is shared with other instances."""
 KAPPA_ONE = 2**16

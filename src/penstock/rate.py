@@ -162,9 +162,9 @@ _UNITS = {
 
 _SPACE = re.compile(r"\s*")
 _NUMBER = re.compile(r"[0-9]+")
-_SLASH = re.compile(r"/|per\b", re.IGNORECASE)
+_SLASH = re.compile(r"/|per\b", re.IGNORECASE | re.ASCII)
 _WORD = re.compile(r"[a-zA-Z]+")
-_BURST = re.compile(r"burst\b\s*=?", re.IGNORECASE)
+_BURST = re.compile(r"burst\b\s*=?", re.IGNORECASE | re.ASCII)
 _SEPARATOR = re.compile(r"[;,|]")
 
 

@@ -142,7 +142,7 @@ class CsvReader(Reader):
         self._before_header = True
 
     def read(self, block: bytes) -> None:
-        while self._before_header:  # and it is no request
+        while self._before_header and block:  # and it is no request
             line, _, block = block.partition(b"\n")
             self._line += 1
             self._before_header = not line.strip()

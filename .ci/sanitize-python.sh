@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# The extension under AddressSanitizer and UndefinedBehaviorSanitizer: builds it in a copy of this checkout, shows that
+# faults planted in it are found, and runs the Python tests.
+#
+#   .ci/sanitize-python.sh [pytest arguments]      default: all of tests/ but what is named below
+#
+# PYTHON  the interpreter, as it is (default python3); CC  gcc with its sanitizers' libraries (default gcc).
+# Left out: tests/native and tests/model, which test no extension (.ci/sanitize-c.sh); tests of the engine in plain
+# Python; tests/typing, which runs mypy; tests/leaks, which weighs memory that AddressSanitizer keeps back.
+# detect_leaks=0: CPython and NumPy keep thousands of allocations until the process ends, every table is mapped and
+# not allocated, and the compilers that tests start would be checked too. Flat memory is tested without a sanitizer.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+
+cc="${CC:-gcc}"
+cp -r .ci .github ext src tests benchmarks setup.py pyproject.toml README.md LICENSE "$work"
+find "$work/src" -name '*.so' -delete
+cat tests/sanitizers/planted.pyx >>"$work/ext/_core.pyx"
+cd "$work"
+echo "== build"
+"${PYTHON:-python3}" -m venv venv
+PENSTOCK_SANITIZE=address,undefined CC="$cc" CFLAGS="-include $work/tests/sanitizers/guarded_map.h" \
+    venv/bin/pip install -q -e '.[test]'
+
+preload=""
+for library in libasan.so libubsan.so libstdc++.so; do # the last, so that ASan finds what it wraps for Arrow's C++
+    preload="$preload $("$cc" -print-file-name=$library)"
+done
+# malloc: Python's own arenas would hide the ends of small objects. Tests ask for tables larger than the machine.
+sanitized=(env "LD_PRELOAD=$preload" PYTHONMALLOC=malloc UBSAN_OPTIONS=print_stacktrace=1
+    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1)
+
+echo "== planted faults are found"
+plant() { "${sanitized[@]}" venv/bin/python -c "
+import sys
+from penstock import Limiter, _core
+_core.planted(Limiter('5/day'), sys.argv[1])" "$1" 2>&1; }
+plant none
+for pair in heap=heap-buffer-overflow table=use-after-poison "overflow=signed integer overflow"; do
+    if said="$(plant "${pair%%=*}")" || ! grep -q "${pair#*=}" <<<"$said"; then
+        printf 'not found: %s\n%s\n' "$pair" "$said" >&2
+        exit 1
+    fi
+    echo "${pair#*=}"
+done
+
+echo "== tests"
+[ $# -gt 0 ] || set -- tests -k 'not reference' --ignore=tests/{native,model,typing,leaks}
+time timeout 1800 "${sanitized[@]}" venv/bin/python -m pytest -q -p no:cacheprovider -p no:faulthandler "$@"
