@@ -645,8 +645,8 @@ static inline void ps_convert_all(ps_limiter *limiter, uint64_t old_number, uint
 /* Puts a policy of each limit in force for one tier, under the number that they bear. A decision that still reads what
  * had that number before has slept through the replacement before this one: its exchange, or the second reading that
  * confirms a refusal, finds the word rewritten (ps_convert_all), and what it made of a half-written policy is dropped.
- * (Two replacements may bring a word back to what it was, where they leave the rate as it is or no time passes. The
- * words are then good for both policies; only a third replacement during that one decision could be read half-written.)
+ * (Two replacements may bring a word back to what it was, where they leave the rate as it is or no time passes:
+ * README.md, "What is not promised".)
  * Words of the other algorithms are not rewritten, but there only the limit is another, which is one field. */
 static inline void ps_install(ps_limiter *limiter, uint64_t tier, const ps_policy *policies) {
     for (uint64_t i = 0; i < limiter->limit_count; i++)

@@ -166,10 +166,10 @@ PS_HOT void ps_table_read(ps_table *table, uint64_t fingerprint, const ps_tenanc
         for (uint64_t index = first; index < first + PS_LINE_SLOTS; index++) {
             uint64_t key = ps_load_seq(&table->slots[index].key);
             while (key == fingerprint) {
-                bool first = reading->candidate == PS_NO_SLOT;
+                bool alone = reading->candidate == PS_NO_SLOT;
                 if (ps_table_met(table, index, fingerprint, reading))
                     return;
-                if (!first || reading->candidate == index)
+                if (!alone || reading->candidate == index)
                     break; /* with a candidate no slot is looked for, and to kill claim after claim here would never end */
                 key = ps_load_seq(&table->slots[index].key); /* withdrawn before it was looked at: free, or another's by now */
             }

@@ -76,7 +76,7 @@ MUTANTS = (
     ),
     Mutant(
         "claim: claim after claim is killed in one reading",
-        ((TABLE, "if (!first || reading->candidate == index)", "if (reading->candidate == index)"),),
+        ((TABLE, "if (!alone || reading->candidate == index)", "if (reading->candidate == index)"),),
         (("claim-near-homes", "sc"), ("claim-near-homes", "c11")),
     ),
     Mutant(
