@@ -30,6 +30,8 @@ def extension() -> Extension:
     if sys.platform == "win32":
         compile_args += ["/std:c11", "/experimental:c11atomics", "/O2"]
     else:
+        link_args.append("-lm")
+        compile_args += ["-ffp-contract=off"]  # shared.h: the reference engine's doubles, to the last bit
         compile_args += ["-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-function", "-Wno-missing-field-initializers"]
         compile_args += ["-O0", "-g3", "-UNDEBUG"] if DEBUG else ["-O3", "-g0"]
         if os.uname().machine in ("x86_64", "amd64", "AMD64"):

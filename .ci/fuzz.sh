@@ -30,7 +30,7 @@ fuzz_core() {
     local machine=() name="core"
     [ "$(uname -m)" != x86_64 ] || machine=(-mcx16)
     if ! "${clang:-clang}" -std=gnu11 -g -O1 "${machine[@]}" -fsanitize=fuzzer,address,undefined \
-        -fno-sanitize-recover=undefined "-I$root/tests/native" "-I$root/ext" "$fuzz/core.c" -o "$work/$name" -lpthread; then
+        -fno-sanitize-recover=undefined "-I$root/tests/native" "-I$root/ext" "$fuzz/core.c" -o "$work/$name" -lpthread -lm; then
         echo "core: no clang with libFuzzer here; tests/fuzz/test_corpus.py has tried it without"
         return
     fi

@@ -137,7 +137,7 @@ def keys_1m() -> list[str]:
 def compile_c(source: Path, target: Path, *flags: str) -> None:
     """Compiles one file with the compiler that this Python names; skips the test where there is none."""
     compiler = shlex.split(sysconfig.get_config_var("CC") or "cc")[0]
-    command = [compiler, "-O3", "-std=gnu11", *flags, str(source), "-o", str(target)]
+    command = [compiler, "-O3", "-std=gnu11", *flags, str(source), "-o", str(target), "-lm"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:

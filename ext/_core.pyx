@@ -3,8 +3,8 @@
 """The only bridge between Python and the C headers: arguments in, decisions out; nothing is decided here."""
 
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDED_RO, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_SET_ITEM
@@ -16,6 +16,7 @@ from native cimport *
 
 import bisect
 import os
+import struct
 
 from penstock.decision import Decision
 from penstock.errors import shown
@@ -206,6 +207,7 @@ cdef inline uint64_t time_of(Engine self) except? 0:
 cdef inline ps_caller caller_of(Engine self) noexcept:
     cdef ps_caller caller
     caller.number = PS_PYTHON_CELL
+    caller.credit_only = False
     caller.cell = &(<ps_limiter *>self.handle).cells[caller.number]
     return caller
 
@@ -290,7 +292,7 @@ cdef void decide_many(Engine self, const uint64_t *prints, Py_ssize_t count, uin
     cdef decision_row *row
     cdef uint64_t cost
     cdef Py_ssize_t i
-    caller.number = ps_thread_number()
+    caller.number, caller.credit_only = ps_thread_number(), False
     caller.cell = &limiter.cells[caller.number]
     for i in range(min(BLOCK, count)):
         ps_prefetch_key(limiter, prints[i])
@@ -413,6 +415,42 @@ cdef bytes arrow_stream_fingerprints(Engine self, object keys):
         schema.release(&schema)
 
 
+REPLY = struct.Struct("<BBHId")  # status, version, entries, members, server's time in us
+LOST = 2
+cdef enum:
+    ENTRIES_MOST = 65535
+
+
+cdef ps_share *share_of(Engine self) except NULL:
+    if limiter_of(self).share == NULL:
+        raise TypeError("the limits of this engine are its own; only policies of algorithm SHARED are exchanged")
+    return limiter_of(self).share
+
+
+cdef penstock_batch *batch_of(Engine self, object partition) except NULL:
+    cdef ps_share *share = share_of(self)
+    if not isinstance(partition, int) or not 0 <= partition < ps_load_acquire(&share.partitions):
+        raise ValueError(f"partition={shown(partition)} must be below {ps_load_acquire(&share.partitions)}")
+    return &self.batches[<Py_ssize_t>partition]
+
+
+cdef void forget_batch(penstock_batch *batch) noexcept:
+    PyMem_Free(batch.entries)
+    batch.entries, batch.count = NULL, 0
+
+
+cdef bytes packed(const penstock_batch *batch):
+    """Entries as the wire has them, then their fingerprints."""
+    cdef uint64_t i, count = batch.count
+    cdef const ps_entry *entries = <const ps_entry *>batch.entries
+    result = PyBytes_FromStringAndSize(NULL, count * (PS_ENTRY_BYTES + 8))
+    cdef unsigned char *place = <unsigned char *>PyBytes_AS_STRING(result)
+    for i in range(count):
+        ps_pack_entry(&entries[i], place + i * PS_ENTRY_BYTES)
+        memcpy(place + count * PS_ENTRY_BYTES + 8 * i, &entries[i].fingerprint, 8)
+    return result
+
+
 cdef class Engine:
     """The decisions of one limiter, on the native core; penstock._reference.Engine is the same in plain Python.
 
@@ -443,9 +481,13 @@ cdef class Engine:
         if limiter == NULL:
             raise MemoryError
         memset(limiter, 0, sizeof(ps_limiter))
-        if not ps_limiter_open(limiter, capacity, tail_words, len(policies[0])):
+        shared = policies[0][0].algorithm == PS_SHARED
+        if any((policy.algorithm == PS_SHARED) != shared for policy in policies[0]):
             PyMem_Free(limiter)
-            needed = ps_limiter_bytes(capacity, tail_words, len(policies[0]))
+            raise ValueError("policies must be shared all, or none of them")
+        if not ps_limiter_open(limiter, capacity, tail_words, len(policies[0]), shared):
+            PyMem_Free(limiter)
+            needed = ps_limiter_bytes(capacity, tail_words, len(policies[0]), shared)
             raise MemoryError(f"capacity={capacity} needs {needed} bytes of tables, which this machine does not give")
         memcpy(&limiter.secret, PyBytes_AS_STRING(secret), 16)
         limiter.evict = evict
@@ -472,6 +514,9 @@ cdef class Engine:
         self.plain = clock is None and not remember and None in tiers
 
     def __dealloc__(self):
+        cdef int partition
+        for partition in range(PS_PARTITIONS_MOST):
+            PyMem_Free(self.batches[partition].entries)
         if self.handle != NULL:
             ps_limiter_close(<ps_limiter *>self.handle)
             PyMem_Free(self.handle)
@@ -548,6 +593,156 @@ cdef class Engine:
                 raise ValueError(f"a policy's tag must be below {2 * limiter.tier_count}, not {native[tier][0].tag}")
         for tier in range(len(policies)):
             ps_replace(limiter, tier, native[tier], now)
+
+    # ---- the exchange with Redis; one caller at a time ----
+
+    def claim(self, key, cost=1, tier=None):
+        """`check` on what Redis has granted alone, nothing on trust; for limits that instances share."""
+        cdef ps_caller caller = caller_of(self)
+        cdef ps_decision decision
+        share_of(self)
+        caller.credit_only = True
+        cdef uint64_t fingerprint = fingerprint_for(self, key), units = cost_of(self, cost), index = tier_of(self, tier)
+        ps_hit(limiter_of(self), fingerprint, index, time_of(self), units, caller, &decision)
+        return decision_of(&decision)
+
+    def share(self, instances, modes):
+        """What the driver knows of the fleet: how many instances, and each partition's mode (0, 2 open, 3 closed)."""
+        cdef ps_share *share = share_of(self)
+        cdef int partition
+        modes = [mode for mode in modes]
+        if check_count("instances", instances) >= 2**31:
+            raise ValueError(f"instances={instances} must be below 2**31")
+        if not 1 <= len(modes) <= PS_PARTITIONS_MOST or any(mode not in (PS_MODE_NORMAL, PS_MODE_OPEN, PS_MODE_CLOSED) for mode in modes):
+            raise ValueError(f"modes={modes!r} must be 0, 2 or 3 for each of 1 to {PS_PARTITIONS_MOST} partitions")
+        for partition, mode in enumerate(modes):
+            ps_store_relaxed(&share.modes[partition], mode)
+        ps_store_relaxed(&share.partitions, len(modes))
+        ps_share_among(limiter_of(self), instances)
+
+    def early(self):
+        """Partitions that have a key to tell before the next tick, as bits; asking takes them away."""
+        cdef ps_share *share = share_of(self)
+        cdef uint64_t asked = 0
+        cdef int partition
+        for partition in range(PS_PARTITIONS_MOST):
+            if ps_load_acquire(&share.asked[partition]):
+                ps_store_relaxed(&share.asked[partition], 0)
+                asked |= <uint64_t>1 << partition
+        return asked
+
+    def wake(self, fd):
+        """From now on a byte goes to this file descriptor, which must not block, when `early` has something to tell that
+        it had not; None: no more. NotImplementedError where that cannot be done."""
+        cdef ps_share *share = share_of(self)
+        if not PS_CAN_WAKE:
+            raise NotImplementedError("decisions cannot wake a driver on this system; ask early() now and then")
+        if fd is not None and (not isinstance(fd, int) or not 0 <= fd < 2**31 - 1):
+            raise ValueError(f"fd={shown(fd)} must be a file descriptor or None")
+        ps_store_release(&share.wake, 0 if fd is None else fd + 1)
+
+    def drain(self, partition, Py_ssize_t most, bint tick, wants):
+        """What is to be told of at most `most` keys of a partition: entries of 32 bytes, then fingerprints of 8; b"" when
+        nothing is due. wants: {(limit index, fingerprint): units waited for}. RuntimeError while a batch is on its way."""
+        cdef penstock_batch *batch = batch_of(self, partition)
+        cdef uint64_t now = time_of(self), number = partition, wanted_count = len(wants), i = 0
+        cdef ps_entry *wanted = NULL
+        cdef ps_entry *entries
+        cdef ps_limiter *limiter = limiter_of(self)
+        if batch.count:
+            raise RuntimeError(f"partition {partition} has a batch on its way")
+        if not 1 <= most <= <Py_ssize_t>ENTRIES_MOST:
+            raise ValueError(f"most={most} must be between 1 and {ENTRIES_MOST}")
+        entries = <ps_entry *>PyMem_Malloc(sizeof(ps_entry) * (most + wanted_count))
+        if entries == NULL:
+            raise MemoryError
+        wanted = entries + most
+        try:
+            for (limit, fingerprint), units in wants.items():
+                if not 0 <= limit < <int>limiter.limit_count:
+                    raise ValueError(f"wants: there is no limit {limit}")
+                wanted[i].limit, wanted[i].fingerprint, wanted[i].waited = limit, fingerprint, units
+                i += 1
+        except BaseException:
+            PyMem_Free(entries)
+            raise
+        with nogil:
+            batch.count = ps_drain(limiter, number, now, tick, wanted, wanted_count, entries, most)
+        if not batch.count:
+            PyMem_Free(entries)
+            return b""
+        batch.entries = entries
+        return packed(batch)
+
+    def applied(self, partition, bytes reply, uint64_t sent_ns):
+        """Redis has answered the batch: takes in what it says. Returns the fingerprints of keys that were waited for.
+        ValueError, and nothing changes, for a reply that is not one to this batch."""
+        cdef penstock_batch *batch = batch_of(self, partition)
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef uint64_t now = time_of(self), i, count = batch.count
+        cdef ps_answer answer
+        cdef bint granted
+        cdef const unsigned char *answers_at = <const unsigned char *>PyBytes_AS_STRING(reply) + <Py_ssize_t>REPLY.size
+        if not count:
+            raise RuntimeError(f"partition {partition} has no batch on its way")
+        status, _version, answers, _members, server_us = REPLY.unpack_from(reply) if len(reply) >= REPLY.size else (LOST, 0, 0, 0, 0.0)
+        cdef double at_us = server_us
+        if status == LOST or answers != count or len(reply) != REPLY.size + count * PS_ANSWER_BYTES:
+            raise ValueError(f"the reply of {len(reply)} bytes is not one to a batch of {count} entries")
+        granted = status == 0
+        waited = {(<ps_entry *>batch.entries)[i].fingerprint: None for i in range(count) if (<ps_entry *>batch.entries)[i].waited}
+        with nogil:
+            for i in range(count):
+                answer = ps_unpack_answer(answers_at + i * PS_ANSWER_BYTES)
+                ps_settle(limiter, &(<ps_entry *>batch.entries)[i], &answer, now, sent_ns, at_us, granted)
+        forget_batch(batch)
+        return list(waited)
+
+    def failed(self, partition):
+        """The batch surely never came to Redis: everything is as before it."""
+        cdef penstock_batch *batch = batch_of(self, partition)
+        cdef uint64_t i
+        if not batch.count:
+            raise RuntimeError(f"partition {partition} has no batch on its way")
+        for i in range(batch.count):
+            ps_undrain(limiter_of(self), &(<ps_entry *>batch.entries)[i])
+        forget_batch(batch)
+
+    def restore(self, partition):
+        """Redis has lost writes: the batch on its way once more, first, then every key that is known not to be full, all
+        with what was known of them. They are one batch from now on."""
+        cdef penstock_batch *batch = batch_of(self, partition)
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef uint64_t now = time_of(self), number = partition, count
+        cdef ps_entry *entries = <ps_entry *>PyMem_Realloc(batch.entries, sizeof(ps_entry) * ENTRIES_MOST)
+        if entries == NULL:
+            raise MemoryError
+        batch.entries = entries
+        with nogil:
+            count = ps_restore(limiter, number, now, entries, batch.count, ENTRIES_MOST)
+        batch.count = count
+        if not batch.count:
+            forget_batch(batch)
+            return b""
+        return packed(batch)
+
+    def unsettled(self):
+        """Units that Redis has not been told, that are in batches on their way, and of leases, over all keys."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef uint64_t limit, index, word, x = 0, fly = 0, credit = 0
+        share_of(self)
+        for limit in range(limiter.limit_count):
+            for index in range(ps_table_slots(limiter.limits[limit].table.homes)):
+                word = ps_shared_at(&limiter.limits[limit], index)
+                x += ps_shared_x(word)
+                fly += ps_shared_fly(word)
+                credit += ps_shared_credit(word)
+        return x, fly, credit
+
+    def largest(self):
+        """For each limit the largest cost asked of it so far, at least 1."""
+        cdef ps_share *share = share_of(self)
+        return [ps_load_acquire(&share.cost_most[<Py_ssize_t>i]) for i in range(limiter_of(self).limit_count)]
 
     # ---- batches ----
 
@@ -657,7 +852,7 @@ cdef class Engine:
             return False
         cdef uint64_t now = ps_since(self.birth_ns, ps_clock_now(&process_clock))
         cdef ps_caller caller
-        caller.number = ps_thread_number()
+        caller.number, caller.credit_only = ps_thread_number(), False
         caller.cell = &limiter.cells[caller.number]
         return ps_hit(limiter, fingerprint, self.default_tier, now, cost, caller, NULL)
 

@@ -11,12 +11,14 @@
 
 #include "algorithms/concurrency.h"
 #include "algorithms/fixed_window.h"
+#include "algorithms/shared.h"
 #include "algorithms/sliding_log.h"
 #include "algorithms/sliding_window.h"
 #include "algorithms/token_bucket.h"
 #include "platform/clock.h"
 #include "platform/memory.h"
 #include "platform/thread.h"
+#include "platform/wake.h"
 #include "stats/cells.h"
 #include "table/fingerprint.h"
 #include "table/table.h"
@@ -30,6 +32,7 @@ typedef struct {
     ps_table table;
     ps_word *tails;      /* tail_words for each slot, in the order of the slots; NULL when 0 */
     uint64_t tail_words;
+    ps_word *dirty;      /* shared limits: for each line, not 0 when a slot of it has something to tell Redis */
     ps_policy policies[PS_POLICIES_MOST]; /* by number */
 } ps_limit;
 
@@ -45,6 +48,7 @@ typedef struct {
     ps_clock *clock;
     uint64_t birth_ns;
     ps_word latest_ns;
+    ps_share *share; /* NULL, or all limits are shared between instances */
     ps_cell *cells;
     void *memory; /* cells, tables and tails, one mapping */
     size_t bytes;
@@ -98,12 +102,22 @@ static inline bool ps_step(const ps_policy *p, uint64_t word, ps_word *tail, uin
     }
 }
 
+/* A shared limit, as the key's partition of the fleet has it. */
+static inline ps_sharer ps_sharer_for(const ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t fingerprint,
+                                      bool credit_only) {
+    ps_sharer sharer = ps_sharer_of(limiter->share, p, (uint64_t)(limit - limiter->limits), fingerprint);
+    if (credit_only)
+        sharer.mode = PS_MODE_CLOSED;
+    return sharer;
+}
+
 PS_APART uint64_t ps_force(const ps_policy *p, uint64_t word, ps_word *tail, uint64_t now, uint64_t cost) {
     switch (p->algorithm) {
     case PS_TOKEN_BUCKET: return ps_bucket_force(p, word, now, cost);
     case PS_SLIDING_WINDOW: return ps_window_force(p, word, tail, now, cost);
     case PS_SLIDING_LOG: return ps_log_force(p, word, tail, now, cost);
     case PS_FIXED_WINDOW: return ps_fixed_force(p, word, tail, now, cost);
+    case PS_SHARED: return ps_shared_force(word, tail, now, cost);
     default: return ps_concurrency_force(word, cost);
     }
 }
@@ -114,6 +128,7 @@ static inline uint64_t ps_refund_word(const ps_policy *p, uint64_t word, const p
     case PS_SLIDING_WINDOW: return ps_window_refund(p, word, now, cost);
     case PS_SLIDING_LOG: return ps_log_refund(p, word, tail, now, cost);
     case PS_FIXED_WINDOW: return ps_fixed_refund(p, word, tail, now, cost);
+    case PS_SHARED: return ps_shared_refund(word, cost);
     default: return ps_concurrency_refund(word, cost);
     }
 }
@@ -151,6 +166,8 @@ static inline void ps_retire(const ps_policy *p, uint64_t word, ps_word *tail) {
         ps_window_retire(p, word, tail);
     else if (p->algorithm == PS_SLIDING_LOG)
         ps_log_retire(p, word, tail);
+    else if (p->algorithm == PS_SHARED)
+        ps_shared_retire(tail);
 }
 
 /* Units (ticks, for a bucket) that count against the slot's key; needs no tier. */
@@ -161,6 +178,7 @@ PS_APART uint64_t ps_debt(const ps_limit *limit, uint64_t index, uint64_t word, 
     case PS_SLIDING_WINDOW: return ps_window_debt(p, word, ps_tail(limit, index), now);
     case PS_SLIDING_LOG: return ps_log_debt(p, word, ps_tail(limit, index), now);
     case PS_FIXED_WINDOW: return ps_fixed_debt(p, word, ps_tail(limit, index), now);
+    case PS_SHARED: return ps_shared_debt(p, word, ps_tail(limit, index), now);
     default: return word;
     }
 }
@@ -174,10 +192,11 @@ typedef struct {
     /* For a bucket's words of one policy a slot's debt is a subtraction, from values that stay in registers. */
     uint64_t tag_bits, tat_mask, ticks; /* the words' tag in place, the bits below it, `now` in the policy's ticks */
     bool held; /* Concurrency: what is in flight must not be forgotten, or more than the limit would be held */
+    bool shared; /* what Redis has not been told must not be forgotten either */
 } ps_tenancy_context;
 
 static inline ps_tenancy_context ps_tenancy_begin(const ps_limit *limit, const ps_policy *p, uint64_t now, ps_caller caller) {
-    ps_tenancy_context c = {limit, now, caller, UINT64_MAX, 0, 0, p->algorithm == PS_CONCURRENCY};
+    ps_tenancy_context c = {limit, now, caller, UINT64_MAX, 0, 0, p->algorithm == PS_CONCURRENCY, p->algorithm == PS_SHARED};
     if (p->algorithm == PS_TOKEN_BUCKET) {
         c.tag_bits = p->tag << p->tag_shift;
         c.tat_mask = (UINT64_C(1) << p->tag_shift) - 1;
@@ -195,7 +214,7 @@ PS_HOT uint64_t ps_tenancy_debt(void *context, uint64_t index, uint64_t word) {
         debt = ps_until(word & c->tat_mask, c->ticks);
     else
         debt = ps_debt(c->limit, index, word, c->now);
-    if (c->held && debt)
+    if ((c->held && debt) || (c->shared && ps_shared_owes(word, ps_tail(c->limit, index))))
         return PS_DEBT_HELD;
     return debt ? debt + PS_DEBT_TENTATIVE : 0;
 }
@@ -217,6 +236,8 @@ PS_APART ps_claim ps_locate_new(ps_limiter *limiter, const ps_limit *limit, cons
     ps_claim claim = ps_table_claim(&table, fingerprint, &tenancy, limiter->evict, &evicted, index, state);
     if (evicted)
         ps_count(caller, &caller.cell->evicted, evicted);
+    if (evicted && limiter->share)
+        ps_store_relaxed(&limiter->share->evicted[limit - limiter->limits], 1);
     if (claim == PS_FOUND)
         *state = ps_load_acquire(&limit->table.slots[*index].state);
     return claim;
@@ -268,7 +289,10 @@ PS_APART uint64_t ps_soonest_free(const ps_limit *limit, uint64_t fingerprint, u
         if (key > PS_SLOT_FREE && !ps_is_tentative(state)) {
             if (p->algorithm == PS_TOKEN_BUCKET)
                 p = &limit->policies[state >> p->tag_shift];
-            ps_describe(p, state, ps_tail(limit, index), now, 0, &view);
+            if (p->algorithm == PS_SHARED)
+                view.reset_ns = p->interval_ns; /* then it will have told Redis what it owes */
+            else
+                ps_describe(p, state, ps_tail(limit, index), now, 0, &view);
         }
         if (view.reset_ns < soonest)
             soonest = view.reset_ns;
@@ -300,6 +324,17 @@ static inline void ps_date(const ps_limiter *limiter, const ps_policy *p, uint64
     ps_log_publish(p, word, next, tail, ps_log_undated(p, word, tail) ? ps_later(limiter, now) : now);
 }
 
+/* ps_describe of any limit. */
+static inline void ps_tell(const ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t fingerprint, uint64_t word,
+                           const ps_word *tail, uint64_t now, uint64_t cost, bool credit_only, ps_view *view) {
+    if (p->algorithm != PS_SHARED) {
+        ps_describe(p, word, tail, now, cost, view);
+        return;
+    }
+    ps_sharer sharer = ps_sharer_for(limiter, limit, p, fingerprint, credit_only);
+    ps_shared_describe(&sharer, word, tail, now, cost, view);
+}
+
 /* An admission that is in the way of `cost` may have no date because its caller is gone. */
 static inline void ps_fill(const ps_limiter *limiter, const ps_policy *p, uint64_t word, ps_word *tail, uint64_t now, uint64_t cost) {
     uint64_t missing;
@@ -310,17 +345,17 @@ static inline void ps_fill(const ps_limiter *limiter, const ps_policy *p, uint64
 
 /* What `cost` would be answered now; writes nothing that decides anything. */
 PS_APART void ps_look(ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t fingerprint,
-                           uint64_t now, uint64_t cost, ps_view *view) {
+                           uint64_t now, uint64_t cost, bool credit_only, ps_view *view) {
     static const ps_word nothing[PS_WINDOW_RING_MOST]; /* the tail of a key never seen */
     uint64_t index, state;
     for (;;) {
         while (ps_settled(limit, fingerprint, &index, &state)) {
             ps_catch_up(limiter, limit, PS_FOUND, state, &p, &now);
-            ps_describe(p, ps_word_as(limit, p, state, now), ps_tail(limit, index), now, cost, view);
+            ps_tell(limiter, limit, p, fingerprint, ps_word_as(limit, p, state, now), ps_tail(limit, index), now, cost, credit_only, view);
             if (ps_unchanged(&limit->table.slots[index], fingerprint, state))
                 return;
         }
-        ps_describe(p, ps_fresh(p, nothing, now), nothing, now, cost, view);
+        ps_tell(limiter, limit, p, fingerprint, ps_fresh(p, nothing, now), nothing, now, cost, credit_only, view);
         if (!view->allowed || cost == 0 || (limiter->evict && p->algorithm != PS_CONCURRENCY))
             return;
         ps_tenancy_context context = ps_tenancy_begin(limit, p, now, (ps_caller){0});
@@ -337,15 +372,43 @@ PS_APART void ps_look(ps_limiter *limiter, const ps_limit *limit, const ps_polic
     }
 }
 
+/* Tells the driver of a slot that has something for Redis. Ordered after the exchange that made it so; pairs with ps_drain,
+ * which takes the mark away before it reads the line. */
+static inline void ps_mark_dirty(const ps_limit *limit, uint64_t index) {
+    ps_word *mark = &limit->dirty[index / PS_LINE_SLOTS];
+    if (!ps_load_seq(mark))
+        ps_store_release(mark, 1);
+}
+
+PS_APART void ps_note_shared(ps_limiter *limiter, const ps_limit *limit, const ps_sharer *sharer, uint64_t fingerprint,
+                             uint64_t index, uint64_t word, uint64_t next, uint64_t now, uint64_t cost, bool admitted) {
+    ps_word *tail = ps_tail(limit, index);
+    bool early = ps_shared_note(sharer, word, next, tail, now, cost, admitted);
+    if (early) {
+        ps_word *asked = &limiter->share->asked[ps_partition_of(limiter->share, fingerprint)];
+        if (!ps_load_relaxed(&tail[PS_TAIL_ASKED]))
+            ps_store_relaxed(&tail[PS_TAIL_ASKED], 1);
+        if (!ps_load_relaxed(asked)) {
+            uint64_t wake = ps_load_acquire(&limiter->share->wake);
+            ps_store_release(asked, 1);
+            if (wake)
+                ps_wake((int)(wake - 1));
+        }
+    }
+    ps_mark_dirty(limit, index);
+}
+
 /* Takes `cost` or nothing. With a view, describes the decision from the reading that was confirmed. *taken, unless
  * NULL: the word that has them. */
 PS_HOT ps_outcome ps_take(ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t fingerprint,
                                  uint64_t now, uint64_t cost, ps_caller caller, ps_view *view, uint64_t *taken) {
+    if (p->algorithm == PS_SHARED && cost <= p->limit)
+        ps_raise(&limiter->share->cost_most[limit - limiter->limits], cost);
     for (;;) {
-        uint64_t index, state, next;
+        uint64_t index, state, next = 0;
         if (cost > p->limit) {
             if (view)
-                ps_look(limiter, limit, p, fingerprint, now, cost, view);
+                ps_look(limiter, limit, p, fingerprint, now, cost, caller.credit_only, view);
             return PS_REFUSED;
         }
         ps_claim claim = ps_locate(limiter, limit, p, fingerprint, now, caller, &index, &state);
@@ -360,11 +423,26 @@ PS_HOT ps_outcome ps_take(ps_limiter *limiter, const ps_limit *limit, const ps_p
             continue; /* it was taken from the key since; look again */
         ps_catch_up(limiter, limit, claim, state, &p, &now);
         uint64_t word = claim == PS_CLAIMED ? ps_fresh(p, tail, now) : ps_word_as(limit, p, state, now);
-        if (view)
-            ps_describe(p, word, tail, now, cost, view);
-        bool fits = ps_step(p, word, tail, now, cost, &next);
+        ps_sharer sharer;
+        bool shared = p->algorithm == PS_SHARED, fits;
+        if (shared) {
+            sharer = ps_sharer_for(limiter, limit, p, fingerprint, caller.credit_only);
+            if (view)
+                ps_shared_describe(&sharer, word, tail, now, cost, view);
+            fits = ps_shared_step(&sharer, word, tail, now, cost, &next);
+        } else {
+            if (view)
+                ps_describe(p, word, tail, now, cost, view);
+            fits = ps_step(p, word, tail, now, cost, &next);
+        }
         if (view && view->allowed != fits)
             continue; /* the tail was written between the two readings: what is told must be what is done */
+        if (!fits && shared) { /* a key that is only refused is told to Redis too: it is demand */
+            if (claim == PS_CLAIMED ? !ps_pair_exchange(slot, fingerprint, state, fingerprint, word) : !ps_unchanged(slot, fingerprint, state))
+                continue;
+            ps_note_shared(limiter, limit, &sharer, fingerprint, index, word, word, now, cost, false);
+            return PS_REFUSED;
+        }
         if (!fits) {
             if (claim == PS_CLAIMED)
                 ps_pair_exchange(slot, fingerprint, state, PS_SLOT_FREE, state);
@@ -377,6 +455,8 @@ PS_HOT ps_outcome ps_take(ps_limiter *limiter, const ps_limit *limit, const ps_p
         if (ps_pair_exchange(slot, fingerprint, state, fingerprint, next)) {
             if (p->algorithm == PS_SLIDING_LOG)
                 ps_date(limiter, p, word, next, tail, now);
+            if (shared)
+                ps_note_shared(limiter, limit, &sharer, fingerprint, index, word, next, now, cost, true);
             if (taken)
                 *taken = next;
             return PS_ADMITTED;
@@ -407,11 +487,20 @@ static inline uint64_t ps_hand_back(const ps_limiter *limiter, const ps_limit *l
     return ps_bucket_hand_back(p, word, early < late ? early : late, now, *cost);
 }
 
+/* Gives a slot back; one that owes Redis something keeps that, and forgets only what it has learnt. */
+static inline bool ps_forget(const ps_policy *p, ps_pair *slot, uint64_t key, uint64_t state, const ps_word *tail) {
+    if (p->algorithm == PS_SHARED && ps_shared_owes(state, tail))
+        return ps_pair_exchange(slot, key, state, key, ps_shared_forget(state));
+    return ps_pair_exchange(slot, key, state, PS_SLOT_FREE, state);
+}
+
 /* Ends: as ps_take. A key that is not there has nothing to give back or forget. taken: what ps_take left there; for
  * PS_HAND_BACK, at the time `now` that ps_take was called with. */
 PS_APART void ps_alter(ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t fingerprint,
                             uint64_t now, uint64_t cost, ps_caller caller, ps_change change, uint64_t taken) {
     uint64_t then = now;
+    if (p->algorithm == PS_SHARED && change == PS_FORCE)
+        ps_raise(&limiter->share->cost_most[limit - limiter->limits], cost < p->limit ? cost : p->limit);
     for (;;) {
         uint64_t index, state, next;
         ps_claim claim = PS_FOUND;
@@ -426,7 +515,7 @@ PS_APART void ps_alter(ps_limiter *limiter, const ps_limit *limit, const ps_poli
         ps_pair *slot = &limit->table.slots[index];
         ps_word *tail = ps_tail(limit, index);
         if (change == PS_FORGET) {
-            if (ps_pair_exchange(slot, fingerprint, state, PS_SLOT_FREE, state))
+            if (ps_forget(p, slot, fingerprint, state, tail))
                 return;
             continue;
         }
@@ -441,6 +530,12 @@ PS_APART void ps_alter(ps_limiter *limiter, const ps_limit *limit, const ps_poli
         if (ps_pair_exchange(slot, fingerprint, state, fingerprint, next)) {
             if (p->algorithm == PS_SLIDING_LOG && change == PS_FORCE)
                 ps_date(limiter, p, word, next, tail, now);
+            if (p->algorithm == PS_SHARED && change == PS_FORCE) {
+                ps_sharer sharer = ps_sharer_for(limiter, limit, p, fingerprint, caller.credit_only);
+                ps_note_shared(limiter, limit, &sharer, fingerprint, index, word, next, now, cost, true);
+            } else if (p->algorithm == PS_SHARED) {
+                ps_mark_dirty(limit, index);
+            }
             return;
         }
     }
@@ -474,13 +569,13 @@ static inline void ps_decision_add(ps_decision *decision, const ps_policy *p, ui
 }
 
 /* The decision that ps_hit would take now; takes nothing. */
-PS_APART bool ps_peek(ps_limiter *limiter, uint64_t fingerprint, uint64_t tier, uint64_t now, uint64_t cost,
+PS_APART bool ps_peek_as(ps_limiter *limiter, uint64_t fingerprint, uint64_t tier, uint64_t now, uint64_t cost, bool credit_only,
                            ps_decision *decision) {
     ps_view views[PS_LIMITS_MOST];
     ps_decision_begin(decision);
     for (uint64_t i = 0; i < limiter->limit_count; i++) {
         const ps_policy *p = ps_policy_now(limiter, &limiter->limits[i], tier);
-        ps_look(limiter, &limiter->limits[i], p, fingerprint, now, cost, &views[i]);
+        ps_look(limiter, &limiter->limits[i], p, fingerprint, now, cost, credit_only, &views[i]);
         ps_decision_add(decision, p, i, &views[i]);
     }
     if (decision->allowed)
@@ -489,11 +584,15 @@ PS_APART bool ps_peek(ps_limiter *limiter, uint64_t fingerprint, uint64_t tier, 
     for (uint64_t i = 0; i < limiter->limit_count; i++) {
         const ps_limit *limit = &limiter->limits[i];
         if (views[i].allowed)
-            ps_look(limiter, limit, ps_policy_now(limiter, limit, tier), fingerprint, now, 0, &views[i]);
+            ps_look(limiter, limit, ps_policy_now(limiter, limit, tier), fingerprint, now, 0, credit_only, &views[i]);
         if (views[i].reset_ns > decision->reset_ns)
             decision->reset_ns = views[i].reset_ns;
     }
     return false;
+}
+
+static inline bool ps_peek(ps_limiter *limiter, uint64_t fingerprint, uint64_t tier, uint64_t now, uint64_t cost, ps_decision *decision) {
+    return ps_peek_as(limiter, fingerprint, tier, now, cost, false, decision);
 }
 
 /* Takes from the limits in order; gives back and says no when one of them refuses. */
@@ -521,6 +620,30 @@ PS_APART bool ps_take_all(ps_limiter *limiter, uint64_t fingerprint, uint64_t ti
     return true;
 }
 
+/* Notes for Redis a decision that was refused before anything was tried to be taken; not one that no wait would help. */
+PS_APART void ps_note_demand(ps_limiter *limiter, uint64_t fingerprint, uint64_t tier, uint64_t now, uint64_t cost, ps_caller caller) {
+    for (uint64_t i = 0; i < limiter->limit_count; i++)
+        if (cost > ps_policy_now(limiter, &limiter->limits[i], tier)->limit)
+            return;
+    for (uint64_t i = 0; i < limiter->limit_count; i++) {
+        const ps_limit *limit = &limiter->limits[i];
+        const ps_policy *p = ps_policy_now(limiter, limit, tier);
+        uint64_t index, state, next;
+        ps_raise(&limiter->share->cost_most[i], cost);
+        if (ps_locate(limiter, limit, p, fingerprint, now, caller, &index, &state) == PS_FULL)
+            continue;
+        if (ps_is_tentative(state)) {
+            if (!ps_pair_exchange(&limit->table.slots[index], fingerprint, state, fingerprint, 0))
+                continue; /* lost to another caller, whose demand it is then */
+            state = 0;
+        }
+        ps_sharer sharer = ps_sharer_for(limiter, limit, p, fingerprint, caller.credit_only);
+        if (ps_shared_step(&sharer, state, ps_tail(limit, index), now, cost, &next))
+            sharer.mode = PS_MODE_CLOSED; /* this limit is not why: nothing to ask for */
+        ps_note_shared(limiter, limit, &sharer, fingerprint, index, state, state, now, cost, false);
+    }
+}
+
 /* One decision: true when `cost` was taken from every limit. `decision` may be NULL. */
 static inline bool ps_hit(ps_limiter *limiter, uint64_t fingerprint, uint64_t tier, uint64_t now, uint64_t cost,
                           ps_caller caller, ps_decision *decision) {
@@ -532,9 +655,11 @@ static inline bool ps_hit(ps_limiter *limiter, uint64_t fingerprint, uint64_t ti
         allowed = ps_take_all(limiter, fingerprint, tier, now, cost, caller, decision);
     } else {
         ps_decision looked;
-        allowed = ps_peek(limiter, fingerprint, tier, now, cost, &looked);
+        allowed = ps_peek_as(limiter, fingerprint, tier, now, cost, caller.credit_only, &looked);
         if (!allowed && decision)
             *decision = looked;
+        if (!allowed && limiter->share)
+            ps_note_demand(limiter, fingerprint, tier, now, cost, caller);
         if (allowed)
             allowed = ps_take_all(limiter, fingerprint, tier, now, cost, caller, decision);
     }
@@ -568,19 +693,25 @@ PS_HOT void ps_prefetch_key(const ps_limiter *limiter, uint64_t fingerprint) {
 
 /* ---- the whole limiter ---- */
 
+/* A part of the mapping; each begins on a cache line of its own. */
+static inline size_t ps_whole_lines(uint64_t bytes) { return (size_t)((bytes + PS_CACHE_LINE - 1) / PS_CACHE_LINE * PS_CACHE_LINE); }
+
 /* Bytes of the mapping for `capacity` keys; the caller has checked that they can be counted. */
-static inline size_t ps_limiter_bytes(uint64_t capacity, const uint64_t *tail_words, uint64_t limit_count) {
-    uint64_t slots = ps_table_slots(ps_table_homes(capacity)), bytes = sizeof(ps_cell) * PS_CELLS;
-    for (uint64_t i = 0; i < limit_count; i++)
-        bytes += slots * (sizeof(ps_pair) + tail_words[i] * sizeof(ps_word));
-    return (size_t)bytes;
+static inline size_t ps_limiter_bytes(uint64_t capacity, const uint64_t *tail_words, uint64_t limit_count, bool shared) {
+    uint64_t slots = ps_table_slots(ps_table_homes(capacity));
+    size_t bytes = sizeof(ps_cell) * PS_CELLS + (shared ? ps_whole_lines(sizeof(ps_share)) : 0);
+    for (uint64_t i = 0; i < limit_count; i++) {
+        bytes += slots * sizeof(ps_pair) + ps_whole_lines(slots * tail_words[i] * sizeof(ps_word));
+        bytes += shared ? ps_whole_lines(slots / PS_LINE_SLOTS * sizeof(ps_word)) : 0;
+    }
+    return bytes;
 }
 
 /* Maps the tables. Policies (ps_install), secret and evict are the caller's to fill in before the first decision.
  * False when there is not that much memory. */
-static inline bool ps_limiter_open(ps_limiter *limiter, uint64_t capacity, const uint64_t *tail_words, uint64_t limit_count) {
+static inline bool ps_limiter_open(ps_limiter *limiter, uint64_t capacity, const uint64_t *tail_words, uint64_t limit_count, bool shared) {
     uint64_t homes = ps_table_homes(capacity), slots = ps_table_slots(homes);
-    limiter->bytes = ps_limiter_bytes(capacity, tail_words, limit_count);
+    limiter->bytes = ps_limiter_bytes(capacity, tail_words, limit_count, shared);
     limiter->memory = ps_memory_map(limiter->bytes);
     if (!limiter->memory)
         return false;
@@ -594,7 +725,16 @@ static inline bool ps_limiter_open(ps_limiter *limiter, uint64_t capacity, const
         place += slots * sizeof(ps_pair);
         limit->tail_words = tail_words[i];
         limit->tails = (ps_word *)(void *)place;
-        place += slots * tail_words[i] * sizeof(ps_word);
+        place += ps_whole_lines(slots * tail_words[i] * sizeof(ps_word));
+        limit->dirty = shared ? (ps_word *)(void *)place : 0;
+        place += shared ? ps_whole_lines(slots / PS_LINE_SLOTS * sizeof(ps_word)) : 0;
+    }
+    limiter->share = shared ? (ps_share *)(void *)place : 0;
+    if (shared) {
+        ps_store_relaxed(&limiter->share->instances, 1);
+        ps_store_relaxed(&limiter->share->partitions, 1);
+        for (uint64_t i = 0; i < limit_count; i++)
+            ps_store_relaxed(&limiter->share->cost_most[i], 1);
     }
     return true;
 }
@@ -612,7 +752,7 @@ static inline void ps_clear(const ps_limit *limit) {
         ps_pair *slot = &limit->table.slots[index];
         for (;;) {
             uint64_t key = ps_load_acquire(&slot->key), state = ps_load_acquire(&slot->state);
-            if (key <= PS_SLOT_FREE || ps_is_tentative(state) || ps_pair_exchange(slot, key, state, PS_SLOT_FREE, state))
+            if (key <= PS_SLOT_FREE || ps_is_tentative(state) || ps_forget(&limit->policies[0], slot, key, state, ps_tail(limit, index)))
                 break;
         }
     }
@@ -649,9 +789,22 @@ static inline void ps_convert_all(ps_limiter *limiter, uint64_t old_number, uint
  * README.md, "What is not promised".)
  * Words of the other algorithms are not rewritten, but there only the limit is another, which is one field. */
 static inline void ps_install(ps_limiter *limiter, uint64_t tier, const ps_policy *policies) {
-    for (uint64_t i = 0; i < limiter->limit_count; i++)
-        limiter->limits[i].policies[policies[i].tag] = policies[i];
+    for (uint64_t i = 0; i < limiter->limit_count; i++) {
+        ps_policy *p = &limiter->limits[i].policies[policies[i].tag];
+        *p = policies[i];
+        p->per_second = p->per_ns ? (double)p->rate * 1e9 / (double)p->per_ns : 0.0;
+        if (limiter->share)
+            ps_store_relaxed(&limiter->share->parts[i][p->tag], ps_shared_part(p, ps_load_relaxed(&limiter->share->instances)));
+    }
     ps_store_seq(&limiter->current[tier], policies[0].tag);
+}
+
+/* So many instances share the limits from now on. */
+static inline void ps_share_among(ps_limiter *limiter, uint64_t instances) {
+    ps_store_relaxed(&limiter->share->instances, instances);
+    for (uint64_t i = 0; i < limiter->limit_count; i++)
+        for (uint64_t number = 0; number < 2 * limiter->tier_count; number++)
+            ps_store_relaxed(&limiter->share->parts[i][number], ps_shared_part(&limiter->limits[i].policies[number], instances));
 }
 
 /* Puts others in force, and keys keep what they have spent; `policies` bear the number of that tier that is

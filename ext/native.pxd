@@ -7,6 +7,8 @@ cdef extern from "limiter.h" nogil:
         pass
 
     uint64_t ps_load_acquire(const ps_word *word)
+    void ps_store_relaxed(ps_word *word, uint64_t value)
+    void ps_store_release(ps_word *word, uint64_t value)
     uint64_t ps_load_relaxed(const ps_word *word)
     void ps_raise(ps_word *word, uint64_t value)
 
@@ -75,7 +77,22 @@ cdef extern from "limiter.h" nogil:
 
     ctypedef struct ps_caller:
         ps_cell *cell
-        uint64_t number
+        uint32_t number
+        bint credit_only
+
+    ctypedef struct ps_share:
+        ps_word partitions
+        ps_word *modes
+        ps_word *asked
+        ps_word *cost_most
+        ps_word wake
+
+    bint PS_CAN_WAKE
+    int PS_PARTITIONS_MOST, PS_MODE_NORMAL, PS_MODE_OPEN, PS_MODE_CLOSED, PS_SHARED
+    uint64_t ps_shared_x(uint64_t word)
+    uint64_t ps_shared_fly(uint64_t word)
+    uint64_t ps_shared_credit(uint64_t word)
+    uint64_t ps_partition_of(const ps_share *share, uint64_t fingerprint)
 
     ctypedef struct ps_limiter:
         ps_limit *limits
@@ -87,6 +104,7 @@ cdef extern from "limiter.h" nogil:
         ps_clock *clock
         uint64_t birth_ns
         ps_word latest_ns
+        ps_share *share
         ps_cell *cells
         size_t bytes
 
@@ -110,8 +128,8 @@ cdef extern from "limiter.h" nogil:
     uint64_t ps_table_find(const ps_table *table, uint64_t fingerprint)
     uint64_t ps_table_homes(uint64_t capacity)
     uint64_t ps_table_slots(uint64_t homes)
-    size_t ps_limiter_bytes(uint64_t capacity, const uint64_t *tail_words, uint64_t limit_count)
-    bint ps_limiter_open(ps_limiter *limiter, uint64_t capacity, const uint64_t *tail_words, uint64_t limit_count)
+    size_t ps_limiter_bytes(uint64_t capacity, const uint64_t *tail_words, uint64_t limit_count, bint shared)
+    bint ps_limiter_open(ps_limiter *limiter, uint64_t capacity, const uint64_t *tail_words, uint64_t limit_count, bint shared)
     void ps_limiter_close(ps_limiter *limiter)
     bint ps_hit(ps_limiter *limiter, uint64_t fingerprint, uint64_t tier, uint64_t now, uint64_t cost,
                 ps_caller caller, ps_decision *decision)
@@ -122,8 +140,29 @@ cdef extern from "limiter.h" nogil:
     void ps_prefetch_key(const ps_limiter *limiter, uint64_t fingerprint)
     void ps_clear(const ps_limit *limit)
     void ps_install(ps_limiter *limiter, uint64_t tier, const ps_policy *policies)
+    void ps_share_among(ps_limiter *limiter, uint64_t instances)
     void ps_replace(ps_limiter *limiter, uint64_t tier, const ps_policy *policies, uint64_t now)
     bint ps_inspect(const ps_limit *limit, uint64_t index, uint64_t now, uint64_t *fingerprint, uint64_t *spent)
+
+cdef extern from "sync/exchange.h" nogil:
+    ctypedef struct ps_entry:
+        uint64_t limit
+        uint64_t fingerprint
+        uint64_t waited
+
+    ctypedef struct ps_answer:
+        pass
+
+    int PS_ENTRY_BYTES, PS_ANSWER_BYTES
+    uint64_t ps_drain(ps_limiter *limiter, uint64_t partition, uint64_t now, bint tick, const ps_entry *wanted,
+                      uint64_t wanted_count, ps_entry *entries, uint64_t most)
+    void ps_settle(ps_limiter *limiter, const ps_entry *entry, const ps_answer *answer, uint64_t now, uint64_t sent_ns,
+                   double server_us, bint granted)
+    void ps_undrain(ps_limiter *limiter, const ps_entry *entry)
+    uint64_t ps_restore(ps_limiter *limiter, uint64_t partition, uint64_t now, ps_entry *entries, uint64_t count, uint64_t room)
+    void ps_pack_entry(const ps_entry *entry, unsigned char *place)
+    ps_answer ps_unpack_answer(const unsigned char *place)
+    uint64_t ps_shared_at(const ps_limit *limit, uint64_t index)
 
 cdef extern from "batch/columns.h" nogil:
     struct ArrowSchema:

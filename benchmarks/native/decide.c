@@ -34,7 +34,7 @@ static uint64_t pseudo_random(void) { /* xorshift64*, Vigna 2016 */
 /* A token bucket in ticks of 1 ns, as policy.py makes it when per / limit is a whole number of ns. */
 static void open_limiter(ps_limiter *limiter, uint64_t limit, uint64_t token_ns) {
     uint64_t no_tail = 0;
-    if (!ps_limiter_open(limiter, KEYS, &no_tail, 1))
+    if (!ps_limiter_open(limiter, KEYS, &no_tail, 1, false))
         exit(1);
     limiter->evict = true;
     limiter->secret = (ps_secret){pseudo_random(), pseudo_random()};
@@ -107,7 +107,7 @@ static double fingerprint(void) {
 static uint64_t birth;
 
 static double decide(ps_limiter *limiter) {
-    ps_caller caller = {&limiter->cells[PS_CELL_GIL], PS_CELL_GIL};
+    ps_caller caller = {&limiter->cells[PS_CELL_GIL], PS_CELL_GIL, false};
     double start = monotonic_ns();
     uint64_t allowed = 0;
     for (int i = 0; i < STEPS; i++) {

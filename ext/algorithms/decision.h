@@ -57,6 +57,7 @@ typedef struct {
     uint32_t kappa;       /* part of a full limit that instances may admit ahead of Redis, times 2^16 */
     uint64_t rate;        /* units in `per_ns` */
     uint64_t interval_ns; /* between two exchanges of a key in use */
+    double per_second;    /* rate; set by ps_install */
 } ps_policy;
 
 /* The fields of one limit's decision; all from one state at one time. */

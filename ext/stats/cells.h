@@ -37,7 +37,8 @@ _Static_assert(sizeof(ps_cell) % PS_CACHE_LINE == 0, "two cells share no cache l
 
 typedef struct {
     ps_cell *cell;
-    uint64_t number; /* of the cell */
+    uint32_t number; /* of the cell */
+    bool credit_only; /* takes of a shared limit only what Redis has granted */
 } ps_caller;
 
 /* Adds to a counter of the caller's cell and returns what it was. */

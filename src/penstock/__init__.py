@@ -12,6 +12,7 @@ from penstock.errors import CostTooLarge, PenstockError, RateLimited, RateSyntax
 from penstock.limiter import Limiter
 from penstock.rate import Concurrency, FixedWindow, SlidingLog, SlidingWindow, TokenBucket
 from penstock.reservation import Hold, Reservation
+from penstock.sync.options import Sync
 
 __version__ = "0.1.0"
 
@@ -22,6 +23,7 @@ __all__ = [
     "SlidingLog",
     "FixedWindow",
     "Concurrency",
+    "Sync",
     "Decision",
     "Reservation",
     "Hold",

@@ -9,6 +9,10 @@ cdef extern from *:
     ctypedef struct penstock_limiter:
         pass
 
+ctypedef struct penstock_batch:  # keys of one partition that are on their way to Redis
+    void *entries
+    uint64_t count
+
 
 cdef class Engine:
     cdef penstock_limiter *handle
@@ -20,6 +24,7 @@ cdef class Engine:
     cdef dict names
     cdef Py_ssize_t names_most
     cdef bint plain
+    cdef penstock_batch[16] batches
     cdef readonly Py_ssize_t capacity
 
     # The fingerprint of the str whose UTF-8 is these bytes, of a bytes object, and of an int.

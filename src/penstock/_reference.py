@@ -9,7 +9,6 @@ made and never fall. Where ext/algorithms/ packs words and exchanges them, this 
 
 from __future__ import annotations
 
-import abc
 import heapq
 import math
 import os
@@ -19,9 +18,12 @@ import weakref
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from itertools import islice, repeat
-from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
+from typing import Any, NoReturn
 
+from penstock._rule import NEVER, Rule, State, View, until
+from penstock._shared_reference import SharedRule, Sharing
 from penstock.clock import Clock, SystemClock, ns_to_seconds
 from penstock.decision import Decision
 from penstock.errors import shown
@@ -30,6 +32,7 @@ from penstock.policy import (
     CONCURRENCY,
     FIXED_WINDOW,
     HORIZON,
+    SHARED,
     SLIDING_LOG,
     SLIDING_WINDOW,
     TICK_SHIFT,
@@ -39,9 +42,6 @@ from penstock.policy import (
 )
 from penstock.rate import COUNT_MOST, LIMITS_MOST, check_count
 
-NEVER = 2**64 - 1
-"""A time that does not come."""
-
 HELD_MOST = 2**62 - 1
 SAMPLE = 32
 """Keys that are compared when one must go: as many as the native table's window."""
@@ -49,82 +49,7 @@ DENIED_MOST = 16_384
 """Refused keys that are counted; beyond them the least refused half is let go."""
 
 
-class View(NamedTuple):
-    """The fields of one limit's decision; ps_view in ext/algorithms/decision.h."""
-
-    allowed: bool
-    remaining: int
-    retry_ns: int
-    reset_ns: int
-
-
 # ---- rules: one class for each algorithm, over the states of keys ----
-
-
-class State:
-    """What a limit knows of one key. due: when it is next worth asking whether it can be forgotten, ns."""
-
-    __slots__ = ("due",)
-    due: int
-
-
-S = TypeVar("S", bound=State)
-
-
-class Rule(abc.ABC, Generic[S]):
-    """One policy at work. A call's `now` is never earlier than that of a call before it."""
-
-    def __init__(self, policy: Policy) -> None:
-        self.limit = policy.limit
-        self.per = policy.per_ns
-
-    @abc.abstractmethod
-    def fresh(self) -> S:
-        """The state of a key never seen."""
-
-    @abc.abstractmethod
-    def room(self, state: S, now: int) -> int:
-        """Units that fit now."""
-
-    @abc.abstractmethod
-    def fits_at(self, state: S, now: int, cost: int) -> int:
-        """The first time at which `cost` fits, for a cost that never is above the limit and does not fit now."""
-
-    @abc.abstractmethod
-    def free_at(self, state: S, now: int, more: int = 0) -> int:
-        """The first time at which nothing counts against the key, were `more` units taken now."""
-
-    @abc.abstractmethod
-    def force(self, state: S, now: int, cost: int) -> None:
-        """Takes `cost` whether it fits or not."""
-
-    @abc.abstractmethod
-    def refund(self, state: S, now: int, cost: int) -> None:
-        """Gives `cost` back, never above full: what would have expired first, where that makes a difference."""
-
-    @abc.abstractmethod
-    def debt(self, state: S, now: int) -> int:
-        """What counts against the key: 0 exactly when it is as good as new. Needs no tier."""
-
-    def spent(self, state: S, now: int) -> int:
-        """The debt in units."""
-        return self.debt(state, now)
-
-    def forgotten_at(self, state: S, now: int) -> int:
-        """From when the state tells nothing that a fresh one does not."""
-        return self.free_at(state, now)
-
-    def describe(self, state: S, now: int, cost: int) -> View:
-        """The decision over `cost`, from one reading."""
-        room = self.room(state, now)
-        if cost <= room:
-            return View(True, room - cost, 0, _until(self.free_at(state, now, cost), now))
-        retry = NEVER if cost > self.limit else _until(self.fits_at(state, now, cost), now)
-        return View(False, room, retry, _until(self.free_at(state, now), now))
-
-
-def _until(then: int, now: int) -> int:
-    return NEVER if then == NEVER else max(0, then - now)
 
 
 class BucketState(State):
@@ -417,6 +342,7 @@ RULES: dict[int, type[Rule[Any]]] = {
     SLIDING_LOG: SlidingLogRule,
     FIXED_WINDOW: FixedWindowRule,
     CONCURRENCY: ConcurrencyRule,
+    SHARED: SharedRule,
 }
 
 
@@ -442,19 +368,29 @@ class Table:
     def has_place(self, now: int) -> bool:
         """Whether a key that has no state would be given one."""
         self._forget(now)
-        return len(self.states) < self.capacity or self.evict or self._least(now)[0] == 0
+        if len(self.states) < self.capacity:
+            return True
+        if self.evict:
+            return not all(self.rules[0].held(state) for state in islice(self.states.values(), SAMPLE))
+        return self._least(now)[1] == 0
 
     def place(self, found: int, rule: Rule[Any], now: int) -> Any:
         """A fresh state for a key that has none; in a full table another key gives way, else None."""
         self._forget(now)
         if len(self.states) >= self.capacity:
-            debt, victim = self._least(now)
-            if debt and not self.evict:
+            held, debt, victim = self._least(now)
+            if held or (debt and not self.evict):
                 return None
             self.evicted += debt != 0
             del self.states[victim]
-        state = self.states[found] = rule.fresh()
-        state.due = NEVER
+        state = self.states[found] = self.fresh(found, rule)
+        return state
+
+    @staticmethod
+    def fresh(found: int, rule: Rule[Any]) -> Any:
+        """The state of a key never seen, which is not kept."""
+        state = rule.fresh()
+        state.found, state.due = found, NEVER
         return state
 
     def note(self, found: int, state: Any, now: int) -> None:
@@ -524,11 +460,13 @@ class Table:
         state.due = later
         return True
 
-    def _least(self, now: int) -> tuple[int, int]:
-        """The least debt among some keys, and whose it is; other keys the next time."""
+    def _least(self, now: int) -> tuple[bool, int, int]:
+        """The least debt among some keys (and whether it is held), and whose it is; other keys the next time."""
         rule = self.rules[0]
-        sample = [(rule.debt(state, now), found) for found, state in islice(self.states.items(), SAMPLE)]
-        for _, found in sample:
+        sample = [
+            (rule.held(state), rule.debt(state, now), found) for found, state in islice(self.states.items(), SAMPLE)
+        ]
+        for _, _, found in sample:
             self.states.move_to_end(found)
         return min(sample)
 
@@ -578,6 +516,7 @@ class Engine:
         "__lock",
         "__names",
         "__secret",
+        "__sharing",
         "__tables",
         "__tiers",
         "capacity",
@@ -612,6 +551,8 @@ class Engine:
         self.__latest = 0
         self.__names: dict[int, Key] | None = {} if remember else None
         self.__tables = [Table(rules, capacity, evict) for rules in _rules(policies)]
+        shared = policies[0][0].algorithm == SHARED
+        self.__sharing = Sharing(self.__tables) if shared else None
         self.__admitted = self.__denied = 0
         self.__denials: dict[int, int] = {}
         self.__denials_lost = 0  # no key that was let go had been refused more often than this
@@ -643,6 +584,14 @@ class Engine:
             self.__remember(found, key)
             return self.__check(found, index, self.__now(), units)
 
+    def claim(self, key: Key, cost: int = 1, tier: str | None = None) -> Decision:
+        """As `check`, but of shared limits takes only what Redis has leased to this instance."""
+        found, units, index = self.__arguments(key, cost, tier)
+        with self.__lock:
+            self.__remember(found, key)
+            with nullcontext() if self.__sharing is None else self.__sharing.claiming():
+                return self.__check(found, index, self.__now(), units)
+
     def peek(self, key: Key, cost: int = 1, tier: str | None = None) -> Decision:
         """The Decision that `check` would give now; takes nothing."""
         found, units, index = self.__arguments(key, cost, tier)
@@ -661,7 +610,10 @@ class Engine:
         """Take `cost` units whether they fit or not; what does not fit is owed."""
         found, units, index = self.__arguments(key, cost, tier)
         with self.__lock:
-            self.__take(found, index, self.__now(), units)
+            if self.__sharing is None:
+                self.__take(found, index, self.__now(), units)
+            else:
+                self.__sharing.force(found, index, self.__now(), units)
 
     def reset(self, key: Key) -> None:
         """Make `key` as good as new under every limit."""
@@ -669,13 +621,18 @@ class Engine:
         with self.__lock:
             self.__now()
             for table in self.__tables:
-                table.drop(found)
+                if self.__sharing is None or self.__sharing.forget(table, found):
+                    table.drop(found)
 
     def clear(self) -> None:
         """Make every key as good as new."""
         with self.__lock:
             for table in self.__tables:
-                table.clear()
+                if self.__sharing is None:
+                    table.clear()
+                else:
+                    for found in [found for found in table.states if self.__sharing.forget(table, found)]:
+                        table.drop(found)
             if self.__names is not None:
                 self.__names.clear()
 
@@ -685,6 +642,69 @@ class Engine:
             now = self.__now()
             for table, rules in zip(self.__tables, _rules(policies), strict=True):
                 table.replace(rules, now)
+            if self.__sharing is not None:
+                self.__sharing.join()
+
+    # ---- limits shared with other instances: what Redis is told and what it said ----
+
+    def share(self, instances: int, modes: Sequence[int]) -> None:
+        """How many instances there are, this one counted, and for each partition NORMAL, OPEN or CLOSED."""
+        with self.__lock:
+            self.__shared().share(instances, modes)
+
+    def drain(self, partition: int, most: int, tick: bool, wants: dict[tuple[int, int], int]) -> bytes:
+        """The next batch of a partition: at most `most` entries of 32 bytes, then as many fingerprints of 8; empty when
+        nothing is due. tick: everything that is due by now, else only what is asked for early. wants: units that
+        callers wait for, by (limit index, fingerprint). RuntimeError while a batch is on its way."""
+        with self.__lock:
+            return self.__shared().drain(partition, most, tick, wants, self.__now())
+
+    def applied(self, partition: int, reply: bytes, sent_ns: int) -> list[int]:
+        """Takes in the reply to the batch on its way, first sent at sent_ns: fingerprints of keys that were waited for.
+        ValueError for a reply that is not one to it, or that says LOST: `restore` then."""
+        with self.__lock:
+            return self.__shared().applied(partition, reply, sent_ns, self.__now())
+
+    def failed(self, partition: int) -> None:
+        """The batch on its way was not applied and never will be: all that it told is told anew."""
+        with self.__lock:
+            self.__shared().failed(partition, self.__now())
+
+    def restore(self, partition: int) -> bytes:
+        """The batch on its way once more, if there is one, with what was known of its keys; behind it all other keys
+        that are not full. They are one batch from now on."""
+        with self.__lock:
+            return self.__shared().restore(partition, self.__now())
+
+    def early(self) -> int:
+        """Bit by bit, the partitions that should not wait for the next tick; reading clears it."""
+        with self.__lock:
+            return self.__shared().early()
+
+    def wake(self, fd: int | None) -> None:
+        """From now on a byte goes to this file descriptor, which must not block, when `early` has something to tell
+        that it had not; None: no more. NotImplementedError where that cannot be done."""
+        if sys.platform == "win32":
+            raise NotImplementedError("decisions cannot wake a driver on this system; ask early() now and then")
+        if fd is not None and (not isinstance(fd, int) or not 0 <= fd < 2**31 - 1):
+            raise ValueError(f"fd={shown(fd)} must be a file descriptor or None")
+        with self.__lock:
+            self.__shared().fleet.fd = fd
+
+    def largest(self) -> list[int]:
+        """For each limit, the largest cost asked so far."""
+        with self.__lock:
+            return [share.largest for share in self.__shared().shares]
+
+    def unsettled(self) -> tuple[int, int, int]:
+        """Units admitted and not reported, reported and not acknowledged, and leased."""
+        with self.__lock:
+            return self.__shared().unsettled()
+
+    def __shared(self) -> Sharing:
+        if self.__sharing is None:
+            raise RuntimeError("these limits are not shared between instances")
+        return self.__sharing
 
     # ---- batches ----
 
@@ -771,6 +791,11 @@ class Engine:
     # ---- one key, all limits; the lock is held ----
 
     def __hit(self, found: int, tier: int, now: int, cost: int) -> bool:
+        if self.__sharing is not None:
+            if not self.__sharing.take(found, tier, now, cost):
+                return self.__refused(found)
+            self.__admitted += 1
+            return True
         for table in self.__tables:
             rule = table.rules[tier]
             state = table.states.get(found)
@@ -784,8 +809,11 @@ class Engine:
 
     def __check(self, found: int, tier: int, now: int, cost: int) -> Decision:
         decision = self.__look(found, tier, now, cost)
-        if decision.allowed:
+        if self.__sharing is not None:
+            self.__sharing.take(found, tier, now, cost)
+        elif decision.allowed:
             self.__take(found, tier, now, cost)
+        if decision.allowed:
             self.__admitted += 1
         else:
             self.__refused(found)
@@ -815,8 +843,9 @@ class Engine:
     def __view(self, table: Table, found: int, tier: int, now: int, cost: int) -> View:
         rule, state = table.rules[tier], table.states.get(found)
         if state is None and cost <= rule.limit and not table.has_place(now):
-            return View(False, 0, _until(table.soonest(now), now), 0)
-        return rule.describe(rule.fresh() if state is None else state, now, cost)
+            shared = self.__sharing
+            return View(False, 0, until(table.soonest(now), now) if shared is None else shared.interval_ns(tier), 0)
+        return rule.describe(table.fresh(found, rule) if state is None else state, now, cost)
 
     def __take(self, found: int, tier: int, now: int, cost: int) -> None:
         for table in self.__tables:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from penstock.sync.state import SyncState
 
 
 class Decision(NamedTuple):
@@ -53,6 +56,7 @@ class Stats(NamedTuple):
     live              keys that now have anything counted against them, under the limit that has most of them
     capacity          keys it is rated for
     bytes             memory of its tables, fixed; pages never touched take none
+    sync              how it stands with Redis, a SyncState; None where its limits are not shared
     """
 
     admitted: int
@@ -61,6 +65,7 @@ class Stats(NamedTuple):
     live: int
     capacity: int
     bytes: int
+    sync: SyncState | None = None
 
 
 class TopKey(NamedTuple):

@@ -13,7 +13,7 @@ from penstock._backend import Engine, adopt
 from penstock.clock import Clock, seconds_to_ns
 from penstock.decision import Decision, Stats, TopKey
 from penstock.errors import CostTooLarge, RateLimited, shown
-from penstock.policy import Policy, compile_policies, replace_policies
+from penstock.policy import Policy, compile_policies, compile_shared, replace_policies
 from penstock.rate import (
     Algorithm,
     Concurrency,
@@ -27,10 +27,14 @@ from penstock.rate import (
     parse_rate,
 )
 from penstock.reservation import Hold, Reservation
+from penstock.sync.options import Client, Sync, read_sync
 from penstock.waiting import Ask, Waiters
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from penstock.sync.exchange import Exchange
+    from penstock.sync.guarantee import Guarantee
 
 Key = str | bytes | int | tuple[str | bytes | int, ...]
 Rates = str | Limit
@@ -118,7 +122,10 @@ def memory_of_machine() -> int:
 class LimiterMethods(Engine):
     """What a limiter offers beside the engine's own decisions; Limiter is this with the methods that must be fast."""
 
-    __slots__ = ("__weakref__", "_clock", "_limits", "_policies", "_replacing", "_tier_index", "_waiters", "name")
+    __slots__ = (
+        "__weakref__", "_clock", "_exchange", "_limits", "_policies", "_replacing", "_tier_index", "_waiters",
+        "_warned", "name",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -131,6 +138,7 @@ class LimiterMethods(Engine):
         secret: bytes | None = None,
         clock: Clock | None = None,
         remember_names: bool = False,
+        sync: str | Client | Sync | None = None,
     ) -> None:
         if hasattr(self, "_policies"):
             raise RuntimeError("a limiter is made once: __init__ was called again")
@@ -144,14 +152,20 @@ class LimiterMethods(Engine):
             by_tier[None] = read_limits("limits", limits, algorithm)
         if tiers is not None:
             by_tier.update(read_tiers(tiers, algorithm))
-        policies = compile_policies(list(by_tier.values()), read_clock(clock))
+        wall_ns = read_clock(clock)
+        exchange = None if sync is None else self._exchange_of(read_sync(sync), name, secret)
+        if exchange is None:
+            policies = compile_policies(list(by_tier.values()), wall_ns)
+        else:
+            options = exchange.options
+            policies = compile_shared(list(by_tier.values()), options.every_ns, options.kappa)
         tier_index = {tier: index for index, tier in enumerate(by_tier)}
         super().__init__(
             policies,
             tier_index,
             capacity=choose_capacity(capacity, policies[0]),
             evict=on_full == "evict",
-            secret=read_secret(secret),
+            secret=read_secret(secret) if exchange is None else exchange.secret,
             clock=clock,
             remember=bool(remember_names),
         )
@@ -161,7 +175,19 @@ class LimiterMethods(Engine):
         self._tier_index = tier_index
         self._clock = clock
         self._waiters = Waiters(clock)
+        self._exchange = exchange
+        self._warned = False
         self.name = name
+        if exchange is not None:
+            exchange.start(self, policies, self._waiters, wall_ns=wall_ns, steady=clock is None)
+
+    @staticmethod
+    def _exchange_of(options: Sync, name: str | None, secret: bytes | None) -> Exchange:
+        from penstock.sync.exchange import Exchange  # here, because most limiters need no asyncio and no Redis
+
+        if secret is not None:
+            raise ValueError("secret is for limiters of one process; with sync it is given as Sync(url, secret=…)")
+        return Exchange(options, name)
 
     # ---- taking and giving back ----
 
@@ -180,12 +206,18 @@ class LimiterMethods(Engine):
         self._wake(key)
 
     def reset(self, key: Key) -> None:
-        """Make `key` as good as new under every limit."""
+        """Make `key` as good as new under every limit.
+
+        Of shared limits only what this instance knows is forgotten: what Redis counts against the key stays.
+        """
         super().reset(key)
         self._wake(key)
 
     def clear(self) -> None:
-        """Make every key as good as new. Not one instant for all: keys hit meanwhile may be cleared or not."""
+        """Make every key as good as new. Not one instant for all: keys hit meanwhile may be cleared or not.
+
+        Of shared limits only what this instance knows is forgotten, as by `reset`.
+        """
         super().clear()
         self._waiters.wake()
 
@@ -224,11 +256,13 @@ class LimiterMethods(Engine):
 
     def _wait(self, key: Key, cost: int, tier: str | None, timeout: float | None) -> Decision:
         timeout_ns, ask, first = self._prepare_wait(key, cost, tier, timeout)
-        return first if first is not None else self._waiters.wait(self.fingerprint(key), ask, timeout_ns)
+        return first if first is not None else self._waiters.wait(self.fingerprint(key), ask, timeout_ns, cost)
 
     async def _wait_async(self, key: Key, cost: int, tier: str | None, timeout: float | None) -> Decision:
         timeout_ns, ask, first = self._prepare_wait(key, cost, tier, timeout)
-        return first if first is not None else await self._waiters.wait_async(self.fingerprint(key), ask, timeout_ns)
+        if first is not None:
+            return first
+        return await self._waiters.wait_async(self.fingerprint(key), ask, timeout_ns, cost)
 
     def _prepare_wait(
         self, key: Key, cost: int, tier: str | None, timeout: float | None
@@ -242,12 +276,23 @@ class LimiterMethods(Engine):
             decision = self.peek(key, cost, tier)
             if not take:
                 return decision._replace(allowed=False)
-            return self.check(key, cost, tier) if decision else decision
+            if decision:
+                decision = self._take(key, cost, tier)
+            if not decision and self._exchange is not None:
+                self._exchange.ask(self.fingerprint(key))
+            return decision
 
         if self._waiters.any(self.fingerprint(key)):
             return timeout_ns, ask, ask(False) if timeout_ns == 0 else None
-        decision = self.check(key, cost, tier)
+        decision = self._take(key, cost, tier)
         return timeout_ns, ask, decision if decision or timeout_ns == 0 else None
+
+    def _take(self, key: Key, cost: int, tier: str | None) -> Decision:
+        """`check` for who can wait: where limits are shared and small, nothing is taken ahead of Redis."""
+        exchange = self._exchange
+        if exchange is not None and exchange.leases_only(self._tier(tier), self.now_ns()):
+            return self.claim(key, cost, tier)
+        return self.check(key, cost, tier)
 
     def _check_wait(self, cost: int, tier: str | None, timeout: float | None) -> int | None:
         """Raises for arguments that no wait can satisfy; the timeout in nanoseconds."""
@@ -264,6 +309,10 @@ class LimiterMethods(Engine):
 
     def _wake(self, key: Key) -> None:
         if self._waiters.any(fingerprint := self.fingerprint(key)):
+            self._waiters.wake(fingerprint)
+
+    def _wake_all(self, fingerprints: Sequence[int]) -> None:
+        for fingerprint in fingerprints:
             self._waiters.wake(fingerprint)
 
     def _holds(self) -> bool:
@@ -346,7 +395,8 @@ class LimiterMethods(Engine):
 
         limits: those of calls without a tier; tiers: those of the tiers named, the others stay. ValueError, and nothing
         changes, when the new limits do not fit the tables there are: another algorithm or number of limits, a window of
-        another `per`, a log of another `per` or longer than the longest it was made for.
+        another `per`, a log of another `per` or longer than the longest it was made for. Instances that share limits
+        replace them one by one; until all have, Redis merges each batch by the limits it came with.
         """
         check_algorithm(algorithm)
         changed: dict[str | None, list[Limit]] = {}
@@ -359,15 +409,44 @@ class LimiterMethods(Engine):
             changed[tier] = read
         with self._replacing:
             by_tier = self._limits | changed
-            policies = replace_policies(self._policies, next(iter(self._limits.values())), list(by_tier.values()))
+            first = next(iter(self._limits.values()))
+            if self._exchange is None:
+                policies = replace_policies(self._policies, first, list(by_tier.values()))
+            else:
+                options = self._exchange.options
+                policies = compile_shared([*by_tier.values(), first], options.every_ns, options.kappa)[:-1]
             super().replace(policies)
+            if self._exchange is not None:
+                self._exchange.replace(policies)
             self._policies, self._limits = policies, by_tier
         self._waiters.wake()
 
     def stats(self) -> Stats:
         """What this limiter has done and holds; reads the whole table, so not for every request."""
         admitted, denied, evicted = self.counters()
-        return Stats(admitted, denied, evicted, self.live(), self.capacity, self.bytes)
+        sync = None if self._exchange is None else self._exchange.state()
+        return Stats(admitted, denied, evicted, self.live(), self.capacity, self.bytes, sync)
+
+    def guarantee(self) -> Guarantee:
+        """What this limiter guarantees under its present settings, as formulas and as numbers; `print` shows it.
+
+        Exact for a limiter of one process. For limits that are shared it says how far all instances together may be
+        above them, and warns once (RuntimeWarning) of those that are too small for so many instances to share exactly:
+        callers of these had better `acquire`.
+        """
+        from penstock.sync.guarantee import exact, too_small
+
+        exchange = self._exchange
+        if exchange is None:
+            return exact(self._limits)
+        found = exchange.guarantee(list(self._limits), self.now_ns(), self.largest())
+        small = too_small(found)
+        if small and not self._warned:
+            self._warned = True
+            import warnings
+
+            warnings.warn(small, RuntimeWarning, stacklevel=2)
+        return found
 
     def top(self, n: int = 10) -> list[TopKey]:
         """The n keys that were refused most, then those that have spent most; reads the whole table."""
@@ -378,8 +457,14 @@ class LimiterMethods(Engine):
         return sorted(keys, key=lambda key: (-key.denied, -key.spent, key.fingerprint))[:n]
 
     def close(self) -> None:
-        """End every wait. Decisions still work; the memory goes with the object."""
+        """End every wait. Decisions still work; the memory goes with the object.
+
+        Shared limits are settled and leases given back first, within a second. What is decided later is not shared any
+        more: it comes to a stand when the units that may be unsettled are used up.
+        """
         self._waiters.close()
+        if self._exchange is not None:
+            self._exchange.close()
 
     def __enter__(self) -> Self:
         return self
@@ -390,12 +475,16 @@ class LimiterMethods(Engine):
         self.close()
 
     async def __aenter__(self) -> Self:
+        if self._exchange is not None:
+            await self._exchange.enter()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self._waiters.close()
+        if self._exchange is not None:
+            await self._exchange.leave()
 
     def __repr__(self) -> str:
         named = "" if self.name is None else f" {self.name!r}"
@@ -416,8 +505,10 @@ class Limiter(LimiterMethods):
     algorithm: what the rate strings mean. tiers: name -> rates, for calls with `tier=`; without limits, every call
     needs one. capacity: keys it is rated for (default 65,536, or fewer where keys are large); memory is fixed from the
     start. on_full: a new key in a full table takes the place of the key that owes least ("evict") or is refused
-    ("deny"). name: for people. secret: at least 16 bytes, to make instances agree on fingerprints; random by default.
-    clock: a penstock.clock.Clock, for tests. remember_names: keep keys so that `top` can name them.
+    ("deny"). name: for people, and what instances share by. secret: at least 16 bytes, to make processes agree on
+    fingerprints; random by default. clock: a penstock.clock.Clock, for tests. remember_names: keep keys so that `top`
+    can name them. sync: a URL, a redis-py client or a Sync; all limiters of one name and Redis share their limits, so
+    their limits must be the same. `hit` and `check` never wait for Redis and raise nothing on its account.
 
     Safe from any thread; no decision takes a lock. After a fork, each process has its own copy.
 

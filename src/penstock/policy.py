@@ -22,7 +22,7 @@ ALGORITHM_NAMES = ("token-bucket", "sliding-window", "sliding-log", "fixed-windo
 SHARED_BUCKET, SHARED_FIXED, SHARED_SLIDING = range(3)
 """What kind of limit is shared with other instances."""
 KAPPA_ONE = 2**16
-SHARED_TAIL_WORDS = 18
+SHARED_TAIL_WORDS = 23
 
 HORIZON = 2**57
 """Nanoseconds (4.5 years) that a limiter can run for; past that its time stands still."""

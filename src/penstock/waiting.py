@@ -35,6 +35,7 @@ class Waiters:
     def _begin(self) -> None:
         self._lock = threading.RLock()
         self._queues: dict[int, deque[Callable[[], None]]] = {}
+        self._units: dict[int, int] = {}  # by fingerprint, what its queue waits for in all
         self._process = os.getpid()
         self._closed = False
 
@@ -46,6 +47,14 @@ class Waiters:
     def any(self, fingerprint: int) -> bool:
         """True while somebody waits for this key."""
         return fingerprint in self._queues and self._process == os.getpid()
+
+    def waited(self) -> dict[int, int]:
+        """The units that callers wait for, by fingerprint."""
+        if not self._queues:
+            return {}
+        self._own()
+        with self._lock:
+            return self._units.copy()
 
     def wake(self, fingerprint: int | None = None) -> None:
         """Lets the head of this key's queue, or of all, ask again now."""
@@ -67,15 +76,16 @@ class Waiters:
         for waiter in waiters:
             waiter()
 
-    def _join(self, fingerprint: int, wake: Callable[[], None]) -> None:
+    def _join(self, fingerprint: int, wake: Callable[[], None], units: int) -> None:
         self._own()
         with self._lock:
             queue = self._queues.get(fingerprint)
             if queue is None:
                 queue = self._queues[fingerprint] = deque()
             queue.append(wake)
+            self._units[fingerprint] = self._units.get(fingerprint, 0) + units
 
-    def _leave(self, fingerprint: int, wake: Callable[[], None]) -> None:
+    def _leave(self, fingerprint: int, wake: Callable[[], None], units: int) -> None:
         """Leaves the queue from any place in it; a new head is told."""
         self._own()
         with self._lock:
@@ -84,9 +94,10 @@ class Waiters:
                 return
             was_head = queue[0] is wake
             queue.remove(wake)
+            self._units[fingerprint] -= units
             head = queue[0] if was_head and queue else None
             if not queue:
-                del self._queues[fingerprint]
+                del self._queues[fingerprint], self._units[fingerprint]
         if head is not None:
             head()
 
@@ -109,8 +120,8 @@ class Waiters:
             return None
         return max(rest, 0.0)
 
-    def wait(self, fingerprint: int, ask: Ask, timeout_ns: int | None) -> Decision:
-        """Stands in line for the key until `ask` admits or the time is up."""
+    def wait(self, fingerprint: int, ask: Ask, timeout_ns: int | None, units: int = 1) -> Decision:
+        """Stands in line for `units` of the key until `ask` admits or the time is up."""
         deadline = None if timeout_ns is None else self._now() + timeout_ns
         gate = threading.Lock()
         gate.acquire()
@@ -119,7 +130,7 @@ class Waiters:
             with contextlib.suppress(RuntimeError):  # it is open already
                 gate.release()
 
-        self._join(fingerprint, wake)
+        self._join(fingerprint, wake, units)
         unwatch = self._watch(wake) if self._watch else None
         try:
             while True:
@@ -131,9 +142,9 @@ class Waiters:
         finally:
             if unwatch:
                 unwatch()
-            self._leave(fingerprint, wake)
+            self._leave(fingerprint, wake, units)
 
-    async def wait_async(self, fingerprint: int, ask: Ask, timeout_ns: int | None) -> Decision:
+    async def wait_async(self, fingerprint: int, ask: Ask, timeout_ns: int | None, units: int = 1) -> Decision:
         """`wait` in asyncio: the loop runs on, and a cancelled task leaves the line."""
         import asyncio  # here, because it is two thirds of what importing penstock would cost
 
@@ -146,7 +157,7 @@ class Waiters:
                 with contextlib.suppress(RuntimeError):  # the loop is closed
                     loop.call_soon_threadsafe(event.set)
 
-        self._join(fingerprint, wake)
+        self._join(fingerprint, wake, units)
         unwatch = self._watch(wake) if self._watch else None
         try:
             while True:
@@ -163,4 +174,4 @@ class Waiters:
         finally:
             if unwatch:
                 unwatch()
-            self._leave(fingerprint, wake)
+            self._leave(fingerprint, wake, units)

@@ -100,7 +100,7 @@ def test_core(broken: bool, tmp_path: Path) -> None:
     flags = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function", *machine, "-DSTANDALONE"]
     program = tmp_path / "core"
     command = [str(CC), *flags, f"-I{HERE.parent / 'native'}", f"-I{ext}", str(HERE / "core.c"), "-o", str(program)]
-    subprocess.run([*command, "-lpthread"], check=True, timeout=300)
+    subprocess.run([*command, "-lpthread", "-lm"], check=True, timeout=300)
     inputs = [str(path) for path in sorted((CORPUS / "core").iterdir())]
     seed = str(time.time_ns() % 10**9)
     done = subprocess.run([str(program), "1000", seed, *inputs], capture_output=True, text=True, timeout=120)

@@ -12,7 +12,9 @@ import copy
 import ctypes
 import functools
 import itertools
+import os
 import pickle
+import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -34,11 +36,12 @@ from penstock import (
     SlidingLog,
     SlidingWindow,
     Stats,
+    Sync,
     TokenBucket,
     TopKey,
 )
 from penstock.clock import ManualClock, SystemClock
-from penstock.policy import Policy, compile_policies, replace_policies
+from penstock.policy import Policy, compile_policies, compile_shared, replace_policies
 
 try:
     import pyarrow
@@ -521,6 +524,101 @@ def whole(owner: str, method: str, *arguments: Any) -> Make:
         yield variant("too many arguments", getattr(target, method), *arguments, 2, 3, 4, 5, fails=(TypeError,))
 
     return variants
+
+
+# ---- what is exchanged with other instances ----
+
+MISFITS = (TypeError, ValueError, RuntimeError)
+
+
+def sharing(backend: str) -> Any:
+    """An engine of limits that instances share, with keys that have something to tell."""
+    policies = compile_shared([[TokenBucket(50)], [TokenBucket(80)]], 50_000_000, 0.5)
+    engine = engine_of(backend)(
+        policies, {None: 0, "pro": 1}, capacity=8, evict=True, secret=SECRET, clock=ManualClock(10**9), remember=False
+    )
+    engine.share(2, [0])
+    return engine
+
+
+def reply(batch: bytes, status: int = 0) -> bytes:
+    """What Redis might say to a batch."""
+    entries = len(batch) // 40
+    return struct.pack("<BBHId", status, 1, entries, 2, 6e13) + entries * struct.pack("<ddIf", 40.0, 6e13, 3, 5.0)
+
+
+def exchange(engine: Any, end: Callable[[Any, bytes], object]) -> object:
+    engine.hit("a")
+    engine.hit("b", 2, "pro")
+    batch = engine.drain(0, 200, True, {(0, engine.fingerprint("a")): 2})
+    assert batch
+    return end(engine, batch)
+
+
+def ring(engine: Any) -> None:
+    """A decision that writes into a pipe."""
+    out, into = os.pipe()
+    os.set_blocking(into, False)
+    engine.wake(into)
+    engine.hit("a", 30)
+    engine.early()
+    engine.wake(None)
+    os.close(out)
+    os.close(into)
+
+
+@case("Engine.share", "Engine.drain", "Engine.applied", "Engine.failed", "Engine.restore", "Engine.early",
+      "Engine.largest", "Engine.unsettled", "Engine.claim", "Engine.wake")  # fmt: skip
+def _(backend: str) -> Iterator[Variant]:
+    def applied(engine: Any, batch: bytes) -> object:
+        return engine.applied(0, reply(batch), 0)
+
+    def failed(engine: Any, batch: bytes) -> object:
+        return engine.failed(0)
+
+    def restored(engine: Any, batch: bytes) -> object:
+        return engine.applied(0, reply(engine.restore(0)), 0)
+
+    for name, end in {"applied": applied, "failed": failed, "restored": restored}.items():
+        yield Variant(f"a batch {name}", functools.partial(exchange, sharing(backend), end))
+    for wrong in (b"", b"x" * 18, reply(b"", 0), reply(bytes(80), 2), reply(bytes(400))):
+        engine = sharing(backend)
+        exchange(engine, lambda *_: None)
+        yield variant(f"wrong reply of {len(wrong)} bytes", engine.applied, 0, wrong, 0, fails=MISFITS)
+    engine = sharing(backend)
+    exchange(engine, lambda *_: None)
+    yield variant("drained twice", engine.drain, 0, 200, True, {}, fails=(RuntimeError,))
+    engine = sharing(backend)
+    modes = itertools.cycle([[0], [2], [3], [0] * 16])
+    yield Variant("modes and partitions", lambda: engine.share(3, next(modes)))
+    for method in ("early", "largest", "unsettled"):
+        yield variant(method, getattr(engine, method))
+    yield Variant("a bell", lambda: ring(engine), watched=(engine,))
+    for fd in (-1, 2**31, "x", 1.5):
+        yield variant(f"no bell {fd}", engine.wake, fd, fails=MISFITS)
+    yield variant("a claim", engine.claim, "a", 1, "pro")
+    yield variant("a claim of a wrong key", engine.claim, 1.5, fails=WRONG)
+    yield variant("nobody there", engine.share, 0, [0], fails=MISFITS)
+
+
+@case("Limiter.share", "Limiter.drain", "Limiter.applied", "Limiter.failed", "Limiter.restore", "Limiter.early",
+      "Limiter.largest", "Limiter.unsettled", "Limiter.claim", "Limiter.wake", "Limiter.guarantee")  # fmt: skip
+def _(backend: str) -> Iterator[Variant]:
+    limiter = used("Limiter", backend)
+    yield variant("guarantee", limiter.guarantee)
+    wrong: dict[str, tuple[Any, ...]] = dict.fromkeys(("early", "largest", "unsettled"), ())
+    wrong |= {"wake": (1,), "share": (1, [0]), "drain": (0, 1, True, {})}
+    wrong |= {"applied": (0, b"", 0), "failed": (0,), "restore": (0,)}
+    for name, arguments in wrong.items():
+        yield variant(f"{name} of limits of its own", getattr(limiter, name), *arguments, fails=MISFITS)
+
+
+@case("Sync.__init__")
+def _(backend: str) -> Iterator[Variant]:
+    yield Variant("its values", lambda: [getattr(Sync("redis://x"), name) for name in ("every_ns", "kappa", "target")])
+    for named in ({"url": 5}, {"url": "x"}, {"every": 5}, {"every": "x"}, {"strict": 5}, {"on_outage": "x"},
+                  {"fleet_hint": 0}, {"secret": b"x"}, {"secret": "x"}):  # fmt: skip
+        yield variant(f"wrong {named}", Sync, **{"url": "redis://x", **named}, fails=(TypeError, ValueError))
 
 
 for _owner in ("Limiter", "Engine"):

@@ -77,7 +77,8 @@ def build(folder: Path, source: str, explorer: Path) -> Path:
     """protocols.c or litmus.c over the headers as they are; `source` without its suffix."""
     out = folder / source
     include = [f"-I{HERE}", f"-I{EXT}"]
-    compile_c(["-O2", "-Wno-unused-function", *include, str(HERE / f"{source}.c"), str(explorer), "-o", str(out)])
+    program = str(HERE / f"{source}.c")
+    compile_c(["-O2", "-Wno-unused-function", *include, program, str(explorer), "-lm", "-o", str(out)])
     return out
 
 
@@ -94,7 +95,7 @@ def build_mutant(folder: Path, mutant: Mutant, explorer: Path) -> Path:
     out = folder / "protocols"
     # Its runs are short, as they end with the first violation: compiling takes longer than what optimisation gains.
     include = [f"-I{folder}", f"-I{folder / 'ext'}"]
-    compile_c(["-O0", *LOOSE, *include, str(folder / "protocols.c"), str(explorer), "-o", str(out)])
+    compile_c(["-O0", *LOOSE, *include, str(folder / "protocols.c"), str(explorer), "-lm", "-o", str(out)])
     return out
 
 

@@ -98,7 +98,7 @@ MUTANTS = (
     ),
     Mutant(
         "update: cleared slots become EMPTY again",
-        ((LIMITER, "ps_is_tentative(state) || ps_pair_exchange(slot, key, state, PS_SLOT_FREE, state))", "ps_is_tentative(state) || ps_pair_exchange(slot, key, state, PS_SLOT_EMPTY, 0))"),),
+        ((LIMITER, "ps_is_tentative(state) || ps_forget(&limit->policies[0], slot, key, state, ps_tail(limit, index)))", "ps_is_tentative(state) || ps_pair_exchange(slot, key, state, PS_SLOT_EMPTY, 0))"),),
         (("clear-lines", "sc"), ("clear-lines", "c11")),
     ),
     # ---- update ----
@@ -224,7 +224,7 @@ MUTANTS = (
     # ---- evict ----
     Mutant(
         "evict: what is held may go",
-        ((LIMITER, "if (c->held && debt)", "if (false)"),),
+        ((LIMITER, "if ((c->held && debt) || ", "if ("),),
         (("held-full", "sc"), ("held-full", "c11")),
     ),
     Mutant(
@@ -257,7 +257,7 @@ MUTANTS = (
         "advance: the ring is raised after the exchange",
         (
             (WINDOW, "    ps_raise(&tail[own % p->resolution], word);\n    uint64_t age", "    uint64_t age"),
-            (LIMITER, "            if (p->algorithm == PS_SLIDING_LOG)\n                ps_date(limiter, p, word, next, tail, now);\n            if (taken)", "            if (p->algorithm == PS_SLIDING_LOG)\n                ps_date(limiter, p, word, next, tail, now);\n            if (p->algorithm == PS_SLIDING_WINDOW && ps_window_epoch(p, next) != ps_window_epoch(p, word))\n                ps_raise(&tail[ps_window_epoch(p, word) % p->resolution], word);\n            if (taken)"),
+            (LIMITER, "            if (taken)", "            if (p->algorithm == PS_SLIDING_WINDOW && ps_window_epoch(p, next) != ps_window_epoch(p, word))\n                ps_raise(&tail[ps_window_epoch(p, word) % p->resolution], word);\n            if (taken)"),
         ),
         (("window-refund-advance", "sc"), ("window-refund-advance", "c11")),
     ),
@@ -327,7 +327,7 @@ MUTANTS = (
         "fixed: the start of a window from the first hit is raised after the exchange",
         (
             (FIXED, "    ps_fixed_open(p, word, *next, tail, now);\n    return true;", "    return true;"),
-            (LIMITER, "            if (p->algorithm == PS_SLIDING_LOG)\n                ps_date(limiter, p, word, next, tail, now);\n            if (taken)", "            if (p->algorithm == PS_SLIDING_LOG)\n                ps_date(limiter, p, word, next, tail, now);\n            if (p->algorithm == PS_FIXED_WINDOW)\n                ps_fixed_open(p, word, next, tail, now);\n            if (taken)"),
+            (LIMITER, "            if (taken)", "            if (p->algorithm == PS_FIXED_WINDOW)\n                ps_fixed_open(p, word, next, tail, now);\n            if (taken)"),
         ),
         (("first-open", "sc"), ("first-open", "c11")),
     ),

@@ -146,7 +146,7 @@ static uint64_t tail_words_of(const rule *r) {
 
 static ps_caller caller_of(unsigned thread) {
     uint64_t number = the->flags & ONE_CELL ? PS_CELL_SHARED : thread;
-    return (ps_caller){&limiter.cells[number], number};
+    return (ps_caller){&limiter.cells[number], number, false};
 }
 
 static uint64_t perform(const call *c, unsigned number) {
@@ -486,7 +486,7 @@ static void ended(void) {
         for (unsigned l = 0; l < limit_count; l++) {
             ps_view view;
             const ps_policy *p = ps_policy_now(&limiter, &limiter.limits[l], 0);
-            ps_look(&limiter, &limiter.limits[l], p, the->probes[i].key, the->probes[i].now, 0, &view);
+            ps_look(&limiter, &limiter.limits[l], p, the->probes[i].key, the->probes[i].now, 0, false, &view);
             end.left[l][i] = view.remaining;
         }
     if (already_explained())
@@ -511,7 +511,7 @@ static void set_up(void) {
     uint64_t tail_words[LIMITS];
     for (uint64_t l = 0; l < limit_count; l++)
         tail_words[l] = tail_words_of(&the->limits[l]);
-    if (!ps_limiter_open(&limiter, 1, tail_words, limit_count))
+    if (!ps_limiter_open(&limiter, 1, tail_words, limit_count, false))
         model_fail("no memory for a limiter");
     limiter.evict = !(the->flags & DENY_WHEN_FULL);
     limiter.clock = &model_clock;

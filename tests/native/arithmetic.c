@@ -113,7 +113,7 @@ static void forget_old(void) {
 
 static void check_decisions(ps_policy p, uint64_t steps, const char *what) {
     ps_limiter *limiter = open_limiter(1, true, &p, 1);
-    ps_caller caller = {&limiter->cells[1], 1};
+    ps_caller caller = {&limiter->cells[1], 1, false};
     uint64_t key = key_number(limiter, 7), now = pick(3) ? 0 : PS_HORIZON / 2;
     uint64_t pace = p.per_ns ? p.per_ns : 1000;
     bool listed = p.algorithm == PS_SLIDING_WINDOW || p.algorithm == PS_SLIDING_LOG || p.algorithm == PS_FIXED_WINDOW;
@@ -200,7 +200,7 @@ static void check_decisions(ps_policy p, uint64_t steps, const char *what) {
 /* At PS_HORIZON time stands still: nothing wraps, nothing is free for ever. */
 static void check_horizon(ps_policy p, const char *what) {
     ps_limiter *limiter = open_limiter(1, true, &p, 1);
-    ps_caller caller = {&limiter->cells[1], 1};
+    ps_caller caller = {&limiter->cells[1], 1, false};
     uint64_t key = key_number(limiter, 7), admitted = 0;
     while (admitted <= p.limit && admitted < 2000 && ps_hit(limiter, key, 0, PS_HORIZON, 1, caller, 0))
         admitted++;

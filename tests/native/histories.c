@@ -84,7 +84,7 @@ static void call_end(call *c, bool yes) {
 }
 
 static void caller(unsigned number) {
-    ps_caller who = {&limiter->cells[number + 1], number + 1};
+    ps_caller who = {&limiter->cells[number + 1], number + 1, false};
     for (unsigned i = 0; i < calls_each; i++) {
         unsigned key = (unsigned)(pick(3) ? 0 : pick(key_count));
         verb v = pick(2) ? HIT : (verb)pick(VERBS);

@@ -14,7 +14,7 @@ static uint64_t key_a, key_b, now_of[FIBERS_MOST], cost_of[FIBERS_MOST];
 static bool told[FIBERS_MOST];
 static ps_decision decisions[FIBERS_MOST];
 
-static ps_caller caller_of(unsigned number) { return (ps_caller){&limiter->cells[number + 1], number + 1}; }
+static ps_caller caller_of(unsigned number) { return (ps_caller){&limiter->cells[number + 1], number + 1, false}; }
 
 static void begin(bool evict, const ps_policy *policies, unsigned count) {
     if (limiter)

@@ -57,6 +57,7 @@ PROGRAMS = {
     "totals": Program([], "4 50000 1", "4 8000 2", "8 1000000 3", True),
     "evict": Program([], "4 20000 1", "4 1500 2", "8 300000 3", True),
     "replace": Program([], "3 300000 1", "3 30000 2", "4 5000000 3", True),
+    "shared": Program([], "3 300000 1", "3 20000 2", "4 5000000 3", True),
     "threads": Program([], "40 50", "40 50", "60 20000", True),
     "clock": Program([], "8 1000", "8 300", "16 60000", True),
     "policies": Program([], "", "", "", False),
@@ -93,7 +94,8 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
     def build(name: str, sanitizer: str) -> Path:
         out = folder / f"{name}-{sanitizer.replace(',', '-') or 'plain'}"
         flags = ["-std=gnu11", "-g", "-fno-omit-frame-pointer", *SANITIZERS[sanitizer], *PROGRAMS[name].flags]
-        done = compiler([*flags, f"-I{HERE}", f"-I{EXT}", str(HERE / f"{name}.c"), "-o", str(out), "-lpthread"])
+        source = str(HERE / f"{name}.c")
+        done = compiler([*flags, f"-I{HERE}", f"-I{EXT}", source, "-o", str(out), "-lpthread", "-lm"])
         assert done.returncode == 0, done.stderr
         return out
 
@@ -105,7 +107,10 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
 
 def run(program: Path, arguments: str, seconds: float) -> subprocess.CompletedProcess[str]:
     """Runs to the end; a program that hangs is an error too."""
-    options = {"ASAN_OPTIONS": "detect_stack_use_after_return=0", "TSAN_OPTIONS": f"halt_on_error=1 suppressions={HERE / 'suppressions.tsan'}"}
+    options = {
+        "ASAN_OPTIONS": "detect_stack_use_after_return=0",
+        "TSAN_OPTIONS": f"halt_on_error=1 suppressions={HERE / 'suppressions.tsan'}",
+    }
     command = [str(program), *arguments.split()]
     return subprocess.run(command, capture_output=True, text=True, timeout=seconds, env={**os.environ, **options})
 

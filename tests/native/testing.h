@@ -129,7 +129,7 @@ static inline ps_limiter *open_limiter(uint64_t capacity, bool evict, const ps_p
     uint64_t words[PS_LIMITS_MOST];
     for (unsigned i = 0; i < count; i++)
         words[i] = tail_words_of(&policies[i]);
-    CHECK(limiter && ps_limiter_open(limiter, capacity, words, count), "no memory for %llu keys", (unsigned long long)capacity);
+    CHECK(limiter && ps_limiter_open(limiter, capacity, words, count, false), "no memory for %llu keys", (unsigned long long)capacity);
     for (unsigned i = 0; i < count; i++)
         limiter->limits[i].policies[0] = policies[i];
     limiter->evict = evict;
@@ -225,7 +225,7 @@ static inline void *worker_main(void *argument) {
 /* The cell of a thread that holds `number`. */
 static inline ps_caller caller_numbered(ps_limiter *limiter, unsigned number) {
     return (ps_caller){&limiter->cells[number < PS_CELL_SHARED ? number : PS_CELL_SHARED],
-                       number < PS_CELL_SHARED ? number : PS_CELL_SHARED};
+                       number < PS_CELL_SHARED ? number : PS_CELL_SHARED, false};
 }
 
 /* Runs `count` threads of `body` from one barrier to their ends. limiter may be NULL. */

@@ -17,6 +17,7 @@ from penstock import (
     RateLimited,
     SlidingLog,
     SlidingWindow,
+    Sync,
     TokenBucket,
 )
 from penstock.clock import Clock, ManualClock, SystemClock
@@ -28,6 +29,8 @@ Limiter(SlidingLog(5, datetime.timedelta(minutes=1)), FixedWindow(5, 60.0, "firs
 Limiter("5/minute", algorithm="sliding-log", on_full="deny", name="api", secret=bytes(16), clock=ManualClock())
 Limiter(tiers={"free": "100/hour", "pro": [TokenBucket(5), "5/minute"]}, remember_names=True)
 Limiter("5/minute", clock=SystemClock())
+Limiter("5/minute", name="api", sync="redis://localhost:6379/0")
+Limiter("5/minute", name="api", sync=Sync("rediss://example.org", every=0.1, strict=True, on_outage="open"))
 
 # decisions
 reveal_type(limiter.hit("a"))  # bool
@@ -41,6 +44,8 @@ reveal_type(limiter.refund("a", 2))  # None
 reveal_type(limiter.reset(5))  # None
 reveal_type(limiter.clear())  # None
 reveal_type(limiter.stats().admitted)  # int
+reveal_type(limiter.stats().sync)  # penstock.sync.state.SyncState | None
+reveal_type(limiter.guarantee().excess)  # float
 reveal_type(limiter.top(5))  # list[penstock.decision.TopKey]
 reveal_type(limiter.capacity)  # int
 reveal_type(limiter.bytes)  # int
@@ -137,6 +142,8 @@ Limiter(5)  # error: arg-type
 Limiter("5/minute", algorithm="leaky")  # error: arg-type
 Limiter("5/minute", on_full="drop")  # error: arg-type
 Limiter("5/minute", clock=5)  # error: arg-type
+Limiter("5/minute", sync=5)  # error: arg-type
+Sync("redis://x", on_outage="panic")  # error: arg-type
 Limiter("5/minute", secret="text")  # error: arg-type
 TokenBucket("5")  # error: arg-type
 FixedWindow(5, 60, "now")  # error: arg-type

@@ -87,5 +87,5 @@ def test_who_waits_for_what_the_header_says_is_admitted(limiter_class: Any, cloc
 
 
 def test_the_other_answers_name_their_fields() -> None:
-    assert Stats._fields == ("admitted", "denied", "evicted", "live", "capacity", "bytes")
+    assert Stats._fields == ("admitted", "denied", "evicted", "live", "capacity", "bytes", "sync")
     assert TopKey._fields == ("fingerprint", "name", "denied", "spent")

@@ -1,0 +1,85 @@
+"""Fixtures of the tests on real servers: who is there to talk to, and the script in plain Python to compare with."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    import redis
+    from servers import Server
+    from sharing import Make
+
+if importlib.util.find_spec("redis") is None and os.environ.get("CI", "") in ("", "0", "false"):
+    collect_ignore_glob = ["test_*.py"]  # without the client there is nothing to test; CI must have it
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests that ask for `each_server` run on every redis-server that can be had, for the script must run on all."""
+    if "each_server" in metafunc.fixturenames:
+        from servers import binaries
+
+        found = binaries()
+        names = [f"{path.name}-{index}" for index, path in enumerate(found)]
+        metafunc.parametrize("each_server", found or [None], ids=names or ["none"], indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def each_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of each program in turn."""
+    from servers import Server, binary
+
+    program: Path = request.param or binary()
+    with Server(tmp_path_factory.mktemp("redis"), program=program) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for tests that leave it as it was but for its data."""
+    from servers import Server
+
+    with Server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def server(one_server: Server) -> Server:
+    """That server, emptied."""
+    with one_server.client() as client:
+        client.flushall()
+    return one_server
+
+
+@pytest.fixture(scope="session")
+def masters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+    """Three masters of one cluster, which takes seconds to come up; tests leave them alive."""
+    from servers import cluster
+
+    with cluster(tmp_path_factory.mktemp("cluster")) as servers:
+        yield servers
+
+
+@pytest.fixture
+def each_client(each_server: Server) -> Iterator[redis.Redis]:
+    """A client of each server in turn, which is emptied."""
+    with each_server.client() as client:
+        client.flushall()
+        client.config_set("maxmemory", 0)
+        yield client
+
+
+@pytest.fixture
+def shared(limiter_class: Any, engine_class: Any, server: Server) -> Iterator[Make]:
+    """Makes limiters that share by `server`, and closes them; on each engine that can share."""
+    from sharing import making
+
+    if not hasattr(engine_class, "share"):
+        pytest.skip("this engine cannot share yet")
+    with making(limiter_class, server) as make:
+        yield make

@@ -1,0 +1,228 @@
+"""Limiters that share their limits by a real Redis, served by the thread or by an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+import warnings
+from typing import Any
+
+import pytest
+from servers import Server, until
+from sharing import Make, connected, served, settled, state
+
+from penstock import Sync
+from penstock.sync import worker
+
+
+def test_what_one_admits_the_other_knows(shared: Make) -> None:
+    one, other = shared("10/hour"), shared("10/hour")
+    connected(one, other)
+    assert one.hit("k", 2)
+    until("settlement", lambda: settled(one))
+    other.hit("k")  # makes it ask
+    until("settlement", lambda: other.peek("k").remaining <= 10 - 3)
+
+
+def test_together_they_admit_the_rate_and_little_more(shared: Make) -> None:
+    limiters = [shared("200/second") for _ in range(3)]
+    connected(*limiters)
+    admitted, begin = 0, time.monotonic()
+    while (passed := time.monotonic() - begin) < 3:
+        admitted += sum(limiter.hit("k") for limiter in limiters)
+        time.sleep(0.001)
+    bound = limiters[0].guarantee().bounds[0].admitted(passed)
+    assert 200 + 0.9 * 200 * passed <= admitted <= bound
+    assert admitted <= 1.1 * (200 + 200 * passed)
+
+
+def test_several_limits_and_tiers_share_one_exchange(shared: Make, server: Server) -> None:
+    one, other = shared("5/hour; 100/day", name="first"), shared("3/hour", name="second")
+    connected(one)
+    connected(other)
+    assert one.hit("k")
+    assert other.hit("k")
+    until("settlement", lambda: settled(one) and settled(other))
+    with server.client() as client:
+        until("one connection", lambda: sum(one["cmd"] == "evalsha" for one in client.client_list()) == 1)
+        assert len(client.keys("first:{0}:b*")) == 2
+        assert len(client.keys("second:{0}:b*")) == 1
+
+
+def test_a_client_lends_its_settings(shared: Make, server: Server) -> None:
+    with server.client() as client:
+        limiter = shared("5/hour", url=client)
+        connected(limiter)
+        assert limiter.hit("k")
+        until("settlement", lambda: settled(limiter))
+
+
+def test_who_is_in_a_hurry_does_not_wait_for_the_interval(shared: Make) -> None:
+    limiter = shared("100/minute", every=1.0)
+    connected(limiter)
+    begin = time.monotonic()
+    assert limiter.hit("k", 50)  # all that it may be ahead of Redis
+    until("settlement", lambda: settled(limiter))
+    assert time.monotonic() - begin < 0.5
+
+
+def test_no_key_is_seen_in_redis(shared: Make, server: Server) -> None:
+    limiter = shared("5/hour")
+    connected(limiter)
+    limiter.hit("user:ada@example.org")
+    until("settlement", lambda: settled(limiter))
+    with server.client() as client:
+        found = client.keys()
+        assert found
+        assert not any(b"ada" in key or b"ada" in (client.dump(key) or b"") for key in found)
+
+
+# ---- waiting ----
+
+
+def test_acquire_is_exact_where_hit_is_not(shared: Make) -> None:
+    limiters = [shared("5/hour") for _ in range(3)]
+    connected(*limiters)
+    taken = [limiter.acquire("k", timeout=0.5) for limiter in limiters * 4]
+    assert sum(taken) == 5
+
+
+def test_strict_admits_only_what_is_leased(shared: Make) -> None:
+    one, other = shared("6/hour", strict=True), shared("6/hour", strict=True)
+    connected(one, other)
+    assert not one.hit("k")
+    assert sum(limiter.acquire("k", timeout=1) for limiter in (one, other) * 5) == 6
+
+
+def test_waiters_take_their_turn_as_units_come(shared: Make) -> None:
+    limiter = shared("20/second")
+    connected(limiter)
+    assert limiter.acquire("k", 20, timeout=2)
+    begin = time.monotonic()
+    assert limiter.acquire("k", 10, timeout=3)
+    assert 0.3 <= time.monotonic() - begin <= 1.5
+
+
+def test_acquire_in_asyncio(shared: Make) -> None:
+    limiter = shared("5/hour", strict=True)
+    connected(limiter)
+
+    async def several() -> list[bool]:
+        return await asyncio.gather(*(limiter.acquire_async("k", timeout=1) for _ in range(8)))
+
+    assert sum(asyncio.run(several())) == 5
+
+
+# ---- life ----
+
+
+def test_close_settles_and_the_next_one_knows(shared: Make) -> None:
+    first = shared("10/hour")
+    connected(first)
+    for _ in range(4):
+        assert first.hit("k")
+    first.close()
+    first.close()
+    assert (state(first).unsettled, state(first).leased) == (0, 0)
+    second = shared("10/hour", strict=True)
+    connected(second)
+    assert second.acquire("k", 6, timeout=1)
+    assert not second.acquire("k", timeout=0.2)
+
+
+def test_the_thread_ends_with_its_last_limiter(shared: Make) -> None:
+    before = {thread for thread in threading.enumerate() if thread.name == "penstock-sync"}
+    one, other = shared("5/hour", name="a"), shared("5/hour", name="b")
+    connected(one)
+    assert len({thread for thread in threading.enumerate() if thread.name == "penstock-sync"} - before) == 1
+    one.close()
+    other.close()
+    until("its end", lambda: {t for t in threading.enumerate() if t.name == "penstock-sync"} <= before)
+    third = shared("5/hour", name="c")
+    connected(third)
+
+
+def test_a_limiter_that_nobody_has_is_let_go(shared: Make, limiter_class: Any, server: Server) -> None:
+    found = [shared("5/hour", name="kept"), limiter_class("5/hour", name="lost", sync=server.url)]
+    connected(found[0])
+    connected(found[1])
+    assert len(worker._rejoin) == 2
+    del found[1]
+    gc.collect()
+    until("its end", lambda: len(worker._rejoin) == 1 and len(served()) == 1)
+
+
+def test_an_event_loop_serves_instead_of_the_thread(shared: Make) -> None:
+    async def life() -> None:
+        async with shared("10/hour") as limiter:
+            await asyncio.sleep(0.1)
+            assert not served()
+            for _ in range(3):
+                assert limiter.hit("k")
+            while not settled(limiter):
+                await asyncio.sleep(0.01)
+            assert await limiter.acquire_async("k", 2, timeout=1)
+        assert (state(limiter).unsettled, state(limiter).leased) == (0, 0)
+
+    asyncio.run(asyncio.wait_for(life(), 20))
+
+
+def test_limits_are_replaced_while_they_are_shared(shared: Make) -> None:
+    one, other = shared("10/hour"), shared("10/hour")
+    connected(one, other)
+    assert one.hit("k", 4)
+    until("settlement", lambda: settled(one))
+    for limiter in (one, other):
+        limiter.replace("20/hour")
+        with pytest.raises(ValueError, match="same algorithms"):
+            limiter.replace("20/hour; 5/minute")
+    assert other.acquire("k", 16, timeout=2)
+    assert not other.acquire("k", timeout=0.2)
+
+
+def test_a_guarantee_warns_once_of_small_limits(shared: Make) -> None:
+    limiter = shared("5/hour", fleet_hint=16)
+    with pytest.warns(RuntimeWarning, match="a limit of 5 is small for 16 instances"):
+        assert limiter.guarantee().excess > 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        limiter.guarantee()
+
+
+def test_two_names_share_nothing(shared: Make) -> None:
+    one, other = shared("5/hour", name="one", strict=True), shared("5/hour", name="two", strict=True)
+    connected(one)
+    connected(other)
+    assert one.acquire("k", 5, timeout=1)
+    assert other.acquire("k", 5, timeout=1)
+
+
+def test_a_clock_that_stands_still_is_waited_for(shared: Make, clock: Any) -> None:
+    limiter = shared("5/hour", clock=clock)
+    for _ in range(200):
+        clock.advance(0.01)
+        time.sleep(0.002)
+        if state(limiter).connected:
+            break
+    assert limiter.hit("k")
+    for _ in range(50):
+        clock.advance(0.01)
+        time.sleep(0.002)
+    assert settled(limiter)
+
+
+def test_nothing_listens_there(limiter_class: Any, engine_class: Any) -> None:
+    if not hasattr(engine_class, "share"):
+        pytest.skip("this engine cannot share yet")
+    url = "redis://ada:hunter2@127.0.0.1:1/0"
+    with limiter_class("100/second", name="alone", sync=Sync(url, fleet_hint=2)) as limiter:
+        until("the failure", lambda: state(limiter).mode == "share")
+        sync = state(limiter)
+        assert not sync.connected
+        assert "nothing listens there" in sync.error
+        assert "hunter2" not in repr(sync)
+        assert sum(limiter.hit("k") for _ in range(200)) <= 60
+
+

@@ -1,0 +1,137 @@
+"""penstock.sync.wire: layouts byte for byte, and what cannot be sent or read."""
+
+from __future__ import annotations
+
+import math
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.sync.wire import (
+    ANSWER_BYTES,
+    BUCKET,
+    ENTRIES_MOST,
+    ENTRY_BYTES,
+    HEADER_BYTES,
+    LOST,
+    OK,
+    REPLY_BYTES,
+    RULE_BYTES,
+    SLIDING,
+    Answer,
+    Entry,
+    Header,
+    Reply,
+    Rule,
+    WireError,
+    pack_entries,
+    pack_header,
+    pack_reply,
+    unpack_entries,
+    unpack_header,
+    unpack_reply,
+)
+
+RULE = Rule(BUCKET, 1_000.0, 100.0, 50.0, 25.0)
+WORDS, HALVES = st.integers(0, 2**32 - 1), st.integers(0, 2**16 - 1)
+DOUBLES, SINGLES = st.floats(allow_nan=False), st.floats(allow_nan=False, width=32)
+POSITIVE = st.floats(min_value=1e-6, max_value=1e15)
+RULES = st.builds(Rule, st.integers(0, 2), POSITIVE, POSITIVE, POSITIVE, POSITIVE)
+ENTRIES = st.builds(Entry, HALVES, HALVES, WORDS, WORDS, WORDS, WORDS, WORDS, DOUBLES)
+ANSWERS = st.builds(Answer, DOUBLES, DOUBLES, WORDS, SINGLES)
+
+
+def test_sizes_are_those_of_the_protocol() -> None:
+    sizes = (HEADER_BYTES, RULE_BYTES, ENTRY_BYTES, REPLY_BYTES, ANSWER_BYTES)
+    assert sizes == (22, 41, 32, 16, 24)
+
+
+def test_bytes_are_where_the_protocol_has_them() -> None:
+    header = pack_header(Header(7, 6, True, 50_000, restore=True), [RULE, RULE._replace(kind=SLIDING)], 3)
+    assert struct.unpack_from("<IIIIHHBB", header) == (7, 6, 1, 50_000, 3, 2, 1, 1)
+    assert struct.unpack_from("<Bddddd", header, 22 + 41) == (2, 1_000.0, 100.0, 50.0, 25.0, 0.0)
+    entry = pack_entries([Entry(1, 0, 2, 3, 4, 5, 6, 7.5)])
+    assert struct.unpack("<HHIIIIId", entry) == (1, 0, 2, 3, 4, 5, 6, 7.5)
+    reply = pack_reply(Reply(OK, 4, 1e12, (Answer(-1.5, 2.5, 3, 4.5),)))
+    assert struct.unpack("<BBHIdddIf", reply) == (0, 1, 1, 4, 1e12, -1.5, 2.5, 3, 4.5)
+
+
+@given(WORDS.filter(bool), st.booleans(), st.booleans(), WORDS, st.lists(RULES, max_size=4))
+def test_headers_come_back(seq: int, beat: bool, restore: bool, interval: int, rules: list[Rule]) -> None:
+    header = Header(seq, seq - 1, beat, interval, restore)
+    assert unpack_header(pack_header(header, rules, 9)) == (header, tuple(rules), 9)
+
+
+@given(st.lists(ENTRIES, max_size=5), st.lists(ANSWERS, max_size=5))
+def test_entries_and_replies_come_back(entries: list[Entry], answers: list[Answer]) -> None:
+    assert unpack_entries(pack_entries(entries)) == entries
+    reply = Reply(OK, 3, 1.0, tuple(answers))
+    assert unpack_reply(pack_reply(reply), len(answers)) == reply
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        (Entry(0, debt=-1), "entry 1: debt=-1 must be an int from 0 to 4294967295"),
+        (Entry(70_000), "entry 1: rule=70000 must be an int from 0 to 65535"),
+        (Entry(0, want=2**32), "entry 1: want=4294967296 must be an int from 0 to 4294967295"),
+        (Entry(0, seen=1.5), "entry 1: seen=1.5 must be an int from 0 to 4294967295"),  # type: ignore[arg-type]
+        (Entry(0, known="now"), "entry 1: known='now' must be a number that eight bytes can hold"),  # type: ignore[arg-type]
+    ],
+)
+def test_an_entry_that_does_not_fit_is_named(entry: Entry, says: str) -> None:
+    with pytest.raises(WireError, match=says):
+        pack_entries([Entry(0), entry])
+
+
+@pytest.mark.parametrize(
+    ("header", "rule", "entries", "says"),
+    [
+        (Header(0, 0, True, 1), RULE, 0, "seq=0 must be above acked=0"),
+        (Header(2**32, 0, True, 1), RULE, 0, "header: seq=4294967296 must be an int from 0 to 4294967295"),
+        (Header(1, 0, True, -5), RULE, 0, "header: interval_us=-5 must be an int"),
+        (Header(1, 0, True, 1), RULE, ENTRIES_MOST + 1, "a batch has 0 to 200 entries, not 201"),
+        (Header(1, 0, True, 1), RULE._replace(kind=3), 0, "rule 0: kind=3 must be 0, 1 or 2"),
+        (Header(1, 0, True, 1), RULE._replace(tau_us=0.0), 0, r"rule 0: tau_us=0.0 must be finite and above 0"),
+        (Header(1, 0, True, 1), RULE._replace(burst=math.inf), 0, "rule 0: burst=inf must be finite and above 0"),
+        (Header(1, 0, True, 1), RULE._replace(debt_max=-1.0), 0, r"rule 0: debt_max=-1.0 must be finite and 0 or more"),
+    ],
+)
+def test_a_header_that_does_not_fit_is_named(header: Header, rule: Rule, entries: int, says: str) -> None:
+    with pytest.raises(WireError, match=says):
+        pack_header(header, [rule], entries)
+
+
+def test_a_demand_that_four_bytes_cannot_hold_is_named() -> None:
+    with pytest.raises(WireError, match="answer 0: demand=1e\\+300 must be a number that four bytes can hold"):
+        pack_reply(Reply(OK, 1, 0.0, (Answer(0.0, 0.0, 0, 1e300),)))
+
+
+def test_bytes_that_are_no_reply_are_refused() -> None:
+    good = pack_reply(Reply(OK, 1, 0.0, (Answer(1.0, 2.0, 0, 0.0),)))
+    lost = pack_reply(Reply(LOST, 1, 0.0, ()))
+    assert unpack_reply(lost, 5).status == LOST
+    for data, entries, says in (
+        (good[:10], None, "a reply has 16 bytes or more, not 10"),
+        (good[:-1], None, "a reply with 1 answers has 40 bytes, not 39"),
+        (b"\x03" + good[1:], None, "status=3 must be"),
+        (good[:1] + b"\x02" + good[2:], None, "reply: version=2; this penstock speaks version 1"),
+        (good, 2, "a reply to 2 entries has 1 answers"),
+    ):
+        with pytest.raises(WireError, match=says):
+            unpack_reply(data, entries)
+
+
+def test_bytes_that_are_no_batch_are_refused() -> None:
+    header = pack_header(Header(1, 0, True, 1), [RULE], 1)
+    for data, says in (
+        (header[:5], "a header has 22 bytes or more, not 5"),
+        (header[:-1], "a header with 1 rules has 63 bytes, not 62"),
+        (header[:21] + b"\x07" + header[22:], "header: version=7"),
+    ):
+        with pytest.raises(WireError, match=says):
+            unpack_header(data)
+    with pytest.raises(WireError, match="33 bytes are not a whole number of them"):
+        unpack_entries(bytes(33))
