@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("redis", reason="there is nothing to talk to Redis with")
+for package in ("redis", "trustme"):
+    pytest.importorskip(package, reason="there is nothing to talk to Redis with")
 sys.path[:0] = [str(Path(__file__).parent.parent / "tests" / part) for part in ("integration", "")]
 
 import redis  # noqa: E402
