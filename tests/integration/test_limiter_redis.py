@@ -59,6 +59,23 @@ def test_a_client_lends_its_settings(shared: Make, server: Server) -> None:
         until("settlement", lambda: settled(limiter))
 
 
+def test_other_limits_or_secrets_under_one_name_are_told(shared: Make, caplog: pytest.LogCaptureFixture) -> None:
+    first = shared("10/hour", name="same")
+    connected(first)
+    other = shared("20/hour", name="same")
+    until("the difference", lambda: "other limits" in (state(other).error or ""))
+    strangers = shared("10/hour", name="same", secret=bytes(16))
+    until("the difference", lambda: "another secret" in (state(strangers).error or ""))
+    assert state(first).error is None
+    assert state(other).connected
+    told = [record.getMessage() for record in caplog.records]
+    assert sum("other limits" in line for line in told) == 1
+    third = shared("10/hour", name="same")
+    connected(third)
+    time.sleep(0.2)
+    assert state(third).error is None
+
+
 def test_who_is_in_a_hurry_does_not_wait_for_the_interval(shared: Make) -> None:
     limiter = shared("100/minute", every=1.0)
     connected(limiter)

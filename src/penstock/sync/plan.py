@@ -446,6 +446,10 @@ class Plan:
         fps = batch.fps[batch.begin * 8 : batch.end * 8]
         return Send(part.index, packed, entries, fps, self._timeout_ns(part))
 
+    def rules(self, now: int) -> list[Rule]:
+        """What this instance takes the limits to be."""
+        return self._rules(now)
+
     def _rules(self, now: int) -> list[Rule]:
         """The table of rules as Redis is to see it, for as many instances as there are."""
         instances = self.instances(now)

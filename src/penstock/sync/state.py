@@ -22,7 +22,8 @@ class SyncState(NamedTuple):
     repaid          how many of these are made up for by now
     duplicates      batches that had been applied already when they were sent again
     lost            times that Redis turned out to have lost writes
-    error           what the last exchange failed with, while it fails; never with a password in it
+    error           what the last exchange failed with, while it fails, or what instances of this name do not agree on;
+                    never with a password in it
     """
 
     connected: bool

@@ -11,12 +11,14 @@ import contextlib
 import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Sequence
 from struct import unpack_from
 from typing import Protocol
 
 from penstock.policy import SHARED_BUCKET, Policy
+from penstock.sync.agreement import TTL_MS, agreement_of
 from penstock.sync.names import Names
 from penstock.sync.plan import Plan, Send
 from penstock.sync.redis import Call, Link, LinkError, Target
@@ -26,6 +28,8 @@ from penstock.sync.wire import ENTRY_BYTES
 NS = 1_000_000_000
 CLOSE_S = 1.0
 """So long a limiter that is closed may take to settle."""
+AGREE_S, AGREE_WAIT_S = 30.0, 0.5
+"""How often instances compare what they must have in common, and how long an answer may take."""
 LOOK_NS = 10_000_000
 """Clocks of tests do not run with ours: they are looked at so often."""
 
@@ -98,6 +102,10 @@ class Member:
         self._name = name
         self._inst = os.urandom(8).hex()
         self._names = Names(name, secret, self._inst, partitions)
+        self._secret = secret
+        self._partitions = partitions
+        self._disagreement: str | None = None
+        self.agree_at = 0.0  # on this thread's clock
         self._windows = [policy.kind != SHARED_BUCKET for limits in policies for policy in limits]
         self._away = False
 
@@ -134,6 +142,24 @@ class Member:
             else:
                 self.plan.failed(send.partition, str(end), limiter.now_ns())
 
+    async def agree(self, link: Link) -> None:
+        """Compares what instances of this name must have in common, now and then; tells of a difference once."""
+        limiter = self.limiter()
+        if limiter is None or self.closing or time.monotonic() < self.agree_at:
+            return
+        self.agree_at = time.monotonic() + AGREE_S
+        with self.lock:
+            ours = agreement_of(self._partitions, self._secret, self.plan.rules(limiter.now_ns()))
+        del limiter
+        try:
+            found = await link.agree(self._names.agreement, ours.pack(), TTL_MS, AGREE_WAIT_S)
+        except LinkError:
+            self.agree_at = 0.0  # after the next batch that is answered
+            return
+        told, self._disagreement = self._disagreement, ours.conflict(found)
+        if self._disagreement not in (None, told):
+            log.warning("limiter %r: %s", self._name, self._disagreement)
+
     def close(self) -> None:
         """To be settled as fast as it goes."""
         with self.lock:
@@ -145,7 +171,8 @@ class Member:
         limiter = self.limiter()
         assert limiter is not None
         with self.lock:
-            return self.plan.state(limiter.now_ns())
+            state = self.plan.state(limiter.now_ns())
+        return state if state.error is not None else state._replace(error=self._disagreement)
 
     def _report(self) -> None:
         """One line when Redis goes away, one when it is back."""
@@ -282,6 +309,9 @@ class Courier:
             self._fault()
         if self._nudged is not None:
             self._nudged.set()
+        if isinstance(end, bytes):
+            async with turn:
+                await member.agree(link)
 
     def _fault(self) -> None:
         """A fault of ours must not end what other limiters rely on; it is told once."""
