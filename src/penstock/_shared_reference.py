@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Protocol
 
 from penstock._rule import NEVER, Rule, State, View
 from penstock.policy import KAPPA_ONE, SHARED_BUCKET, SHARED_FIXED, Policy
+from penstock.sync.wire import ANSWER, ENTRY, LOST, OK, REPLY
 
 NORMAL, OPEN, CLOSED = 0, 2, 3
 """How a partition decides: ahead of Redis up to the cap; everything; only what is leased."""
@@ -39,11 +40,6 @@ FORGOTTEN = 0.25
 LEASE_INTERVALS = 1.5
 """A lease is for so many intervals' demand, and lives two of them; so all leases together are at most what comes in
 while they live."""
-
-_ENTRY = struct.Struct("<HHIIIIId")
-_REPLY = struct.Struct("<BBHId")
-_ANSWER = struct.Struct("<ddIf")
-_OK, _LOST = 0, 2
 
 
 def seconds(start: int, end: int) -> float:
@@ -429,7 +425,7 @@ class Entry(NamedTuple):
     kept: bool
 
     def packed(self, before: int = 0, known: float = 0.0) -> bytes:
-        return _ENTRY.pack(self.rule, before, self.debt, self.back, self.want, self.age_us, self.seen, known)
+        return ENTRY.pack(self.rule, before, self.debt, self.back, self.want, self.age_us, self.seen, known)
 
 
 class Sharing:
@@ -584,16 +580,16 @@ class Sharing:
 
     def applied(self, partition: int, reply: bytes, sent: int, now: int) -> list[int]:
         batch = self._flying(partition)
-        if len(reply) < _REPLY.size:
-            raise ValueError(f"reply has {len(reply)} bytes; it must have {_REPLY.size} or more")
-        status, _, count, _, now_us = _REPLY.unpack_from(reply)
-        if status >= _LOST or count != len(batch) or len(reply) != _REPLY.size + count * _ANSWER.size:
+        if len(reply) < REPLY.size:
+            raise ValueError(f"reply has {len(reply)} bytes; it must have {REPLY.size} or more")
+        status, _, count, _, now_us = REPLY.unpack_from(reply)
+        if status >= LOST or count != len(batch) or len(reply) != REPLY.size + count * ANSWER.size:
             raise ValueError(f"reply of status {status} with {count} answers is none to a batch of {len(batch)}")
         del self.flying[partition]
-        for entry, (a, b, grant, demand) in zip(batch, _ANSWER.iter_unpack(reply[_REPLY.size :]), strict=True):
+        for entry, (a, b, grant, demand) in zip(batch, ANSWER.iter_unpack(reply[REPLY.size :]), strict=True):
             share, rule, here = self._place_of(entry)
             if here:
-                rule.learn(entry, (a, b, grant if status == _OK else 0, demand), now, now_us, sent)
+                rule.learn(entry, (a, b, grant if status == OK else 0, demand), now, now_us, sent)
                 entry.state.flying = False
                 share.table.note(entry.state.found, entry.state, now)
         return list(dict.fromkeys(entry.state.found for entry in batch if entry.waited))

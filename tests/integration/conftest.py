@@ -75,11 +75,9 @@ def each_client(each_server: Server) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def shared(limiter_class: Any, engine_class: Any, server: Server) -> Iterator[Make]:
-    """Makes limiters that share by `server`, and closes them; on each engine that can share."""
+def shared(limiter_class: Any, server: Server) -> Iterator[Make]:
+    """Makes limiters that share by `server`, and closes them."""
     from sharing import making
 
-    if not hasattr(engine_class, "share"):
-        pytest.skip("this engine cannot share yet")
     with making(limiter_class, server) as make:
         yield make

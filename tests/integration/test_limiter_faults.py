@@ -27,10 +27,8 @@ def own(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def make(limiter_class: Any, engine_class: Any, own: Server) -> Iterator[Make]:
+def make(limiter_class: Any, own: Server) -> Iterator[Make]:
     """As `shared`, by the test's own server."""
-    if not hasattr(engine_class, "share"):
-        pytest.skip("this engine cannot share yet")
     with making(limiter_class, own) as make:
         yield make
 
@@ -124,9 +122,7 @@ def test_a_value_of_another_program_is_said(make: Make, own: Server) -> None:
     until("the end", lambda: state(limiter).mode == "normal" and state(limiter).error is None)
 
 
-def test_a_wrong_password_is_said_but_not_which(limiter_class: Any, engine_class: Any, tmp_path: Path) -> None:
-    if not hasattr(engine_class, "share"):
-        pytest.skip("this engine cannot share yet")
+def test_a_wrong_password_is_said_but_not_which(limiter_class: Any, tmp_path: Path) -> None:
     with Server(tmp_path, "--requirepass", "right") as server, making(limiter_class, server) as make:
         limiter = make("5/hour", url=f"redis://:hunter2@{server.host}:{server.port}")
         until("the refusal", lambda: state(limiter).error is not None)

@@ -230,9 +230,7 @@ def test_a_clock_that_stands_still_is_waited_for(shared: Make, clock: Any) -> No
     assert settled(limiter)
 
 
-def test_nothing_listens_there(limiter_class: Any, engine_class: Any) -> None:
-    if not hasattr(engine_class, "share"):
-        pytest.skip("this engine cannot share yet")
+def test_nothing_listens_there(limiter_class: Any) -> None:
     url = "redis://ada:hunter2@127.0.0.1:1/0"
     with limiter_class("100/second", name="alone", sync=Sync(url, fleet_hint=2)) as limiter:
         until("the failure", lambda: state(limiter).mode == "share")

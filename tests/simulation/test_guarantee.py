@@ -148,35 +148,27 @@ def hold(case: Scenario, engine_class: type, most: int = 2_500, driver: type[Ins
     return excess / allowance
 
 
-@pytest.fixture(scope="session")
-def shared_engine(engine_class: type) -> type:
-    """Each engine that can share."""
-    if not hasattr(engine_class, "share"):
-        pytest.skip("this engine cannot share yet")
-    return engine_class
-
-
 @settings(max_examples=QUICK, phases=PHASES)
 @given(case=scenarios)
-def test_no_interval_admits_more_than_is_promised(shared_engine: type, case: Scenario) -> None:
-    part = hold(case, shared_engine)
+def test_no_interval_admits_more_than_is_promised(engine_class: type, case: Scenario) -> None:
+    part = hold(case, engine_class)
     event("of the allowance: " + ("none" if part <= 0 else f"up to {int(part * 5) + 1} fifths"))
 
 
 @settings(max_examples=QUICK // 4, phases=PHASES)
 @given(case=scenarios)
-def test_nor_does_it_under_the_plan_of_real_drivers(shared_engine: type, case: Scenario) -> None:
+def test_nor_does_it_under_the_plan_of_real_drivers(engine_class: type, case: Scenario) -> None:
     """With few instances, as each of them asks its engine a few hundred times a second."""
-    hold(case._replace(instances=min(case.instances, 6)), shared_engine, 1_500, Planned)
+    hold(case._replace(instances=min(case.instances, 6)), engine_class, 1_500, Planned)
 
 
 @pytest.mark.soak
 @settings(max_examples=SOAK, phases=PHASES)
 @given(case=scenarios, driver=st.sampled_from([Model, Planned]))
 def test_no_interval_admits_more_than_is_promised_for_long(
-    shared_engine: type, case: Scenario, driver: type[Instance]
+    engine_class: type, case: Scenario, driver: type[Instance]
 ) -> None:
-    hold(case, shared_engine, 20_000, driver)
+    hold(case, engine_class, 20_000, driver)
 
 
 # ---- in the long run ----
@@ -184,10 +176,10 @@ def test_no_interval_admits_more_than_is_promised_for_long(
 
 @pytest.mark.parametrize("load", ["even", "skewed", "turns"])
 @pytest.mark.parametrize("loss", [0.0, 0.02])
-def test_overuse_is_repaid(shared_engine: type, load: str, loss: float) -> None:
+def test_overuse_is_repaid(engine_class: type, load: str, loss: float) -> None:
     """A saturated limit admits its rate: what was too much once is missing later."""
     case = Scenario(7, 8, 200, 0.5, load, 2.0, 1, 0.5, 50, loss, 0.0, 0.5, 0, seconds=20.0)
-    world, _ = play(case, TokenBucket(200, 1, 100), shared_engine, 10**6)
+    world, _ = play(case, TokenBucket(200, 1, 100), engine_class, 10**6)
     admitted = sum(hit.cost for at, hit in world.admitted if at >= 5 * S)
     assert admitted == pytest.approx(200 * 15, rel=0.02)
 
@@ -200,30 +192,30 @@ def refused_wrongly(case: Scenario, engine_class: type, burst: int) -> float:
 
 
 @pytest.mark.parametrize(("rate", "burst", "most"), [(1000, 1000, 0.001), (100, 100, 0.001), (10, 10, 0.03)])
-def test_below_the_limit_nobody_is_refused(shared_engine: type, rate: int, burst: int, most: float) -> None:
+def test_below_the_limit_nobody_is_refused(engine_class: type, rate: int, burst: int, most: float) -> None:
     """Goal 5: at eight tenths of the rate, at most so few."""
     case = Scenario(11, 16, rate, 1.0, "even", 0.8, 1, 0.5, 50, 0.0, 0.0, 0.5, 0, seconds=8.0 if rate > 10 else 120.0)
-    assert refused_wrongly(case, shared_engine, burst) <= most
+    assert refused_wrongly(case, engine_class, burst) <= most
 
 
-def test_a_burst_at_one_instance_is_not_cut_to_its_share(shared_engine: type) -> None:
+def test_a_burst_at_one_instance_is_not_cut_to_its_share(engine_class: type) -> None:
     """Goal 6: nine tenths of a full bucket, taken at one instance of sixteen in a fiftieth of the time to fill it."""
-    world = World([TokenBucket(1000)], 16, engine_class=shared_engine)
+    world = World([TokenBucket(1000)], 16, engine_class=engine_class)
     world.run([Hit(6 * S + round(i * S / 45_000), 0) for i in range(900)], 7 * S)
     assert len(world.admitted) >= 0.95 * 900
 
 
-def test_those_who_wait_for_a_small_limit_are_served_exactly(shared_engine: type) -> None:
+def test_those_who_wait_for_a_small_limit_are_served_exactly(engine_class: type) -> None:
     """Goal 7: sixteen instances that acquire from a limit of ten."""
-    world = World([TokenBucket(10)], 16, engine_class=shared_engine)
+    world = World([TokenBucket(10)], 16, engine_class=engine_class)
     world.run(poisson(8, [2.0] * 16, 15, wait_ns=S), 17 * S)
     assert worst_excess(world.admitted, 10) < 10 + 1
     assert sum(5 * S <= at < 15 * S for at, _ in world.admitted) >= 0.97 * 10 * 10
 
 
-def test_an_empty_key_costs_no_updates(shared_engine: type) -> None:
+def test_an_empty_key_costs_no_updates(engine_class: type) -> None:
     """Goal 8: callers who are refused again and again tell Redis nothing."""
-    world = World([TokenBucket(1, 3600, 100)], 16, engine_class=shared_engine)
+    world = World([TokenBucket(1, 3600, 100)], 16, engine_class=engine_class)
     world.run([Hit(0, 0, "k", 100)], S)
     hits = [Hit(S + i * MS, i % 16) for i in range(3000)]
     world.run(hits[:500], hits[500].at)
@@ -236,10 +228,10 @@ def test_an_empty_key_costs_no_updates(shared_engine: type) -> None:
 
 
 @pytest.mark.parametrize("forget", ["flush", "replica"])
-def test_what_redis_forgets_is_told_again(shared_engine: type, forget: str) -> None:
+def test_what_redis_forgets_is_told_again(engine_class: type, forget: str) -> None:
     """Goal 11: after lost writes the instances' views restore the level; a quarter of the burst at most is lost."""
     limit, rate, burst = TokenBucket(200, 1, 1000), 200, 1000
-    world = World([limit], 8, engine_class=shared_engine)
+    world = World([limit], 8, engine_class=engine_class)
     hits = poisson(5, [50.0] * 8, 12)
     kept = {}
     world.after(6 * S, lambda: kept.update(world.server.snapshot()))
@@ -253,9 +245,9 @@ def test_what_redis_forgets_is_told_again(shared_engine: type, forget: str) -> N
 # ---- several limits, keys and partitions ----
 
 
-def test_several_limits_hold_at_once(shared_engine: type) -> None:
+def test_several_limits_hold_at_once(engine_class: type) -> None:
     limits = [TokenBucket(100), FixedWindow(150, 2), SlidingWindow(1000, 10)]
-    world = World(limits, 8, engine_class=shared_engine)
+    world = World(limits, 8, engine_class=engine_class)
     world.run(poisson(3, [40.0] * 8, 20), 21 * S)
     assert worst_excess(world.admitted, 100) <= 100 + 3 * 100 * 0.05 + 2 * world.most_caps
     counts = Counter(world.server_us(at) // 2_000_000 for at, _ in world.admitted)
@@ -264,10 +256,10 @@ def test_several_limits_hold_at_once(shared_engine: type) -> None:
 
 
 @pytest.mark.parametrize("partitions", [1, 5])
-def test_keys_are_told_apart(shared_engine: type, partitions: int) -> None:
+def test_keys_are_told_apart(engine_class: type, partitions: int) -> None:
     """More keys than a batch has entries: each keeps its own account."""
     keys = 500
-    world = World([TokenBucket(10, 60)], 4, partitions=partitions, engine_class=shared_engine)
+    world = World([TokenBucket(10, 60)], 4, partitions=partitions, engine_class=engine_class)
     chance = random.Random(2)
     hits = sorted(Hit(round(chance.uniform(0, 3) * S), chance.randrange(4), f"k{i % keys}") for i in range(30 * keys))
     world.run(hits, 5 * S)
@@ -286,8 +278,6 @@ def test_engines_play_alike(both: None, case: Scenario) -> None:
     from penstock._core import Engine as Native
     from penstock._reference import Engine as Reference
 
-    if not hasattr(Native, "share"):
-        pytest.skip("the compiled engine cannot share yet")
     limit = TokenBucket(case.rate, 1, max(case.costs, round(case.rate * case.burst_s)))
     one, other = (play(case, limit, engine, 1_500)[0] for engine in (Reference, Native))
     assert one.admitted == other.admitted
@@ -304,10 +294,10 @@ def window_cases() -> st.SearchStrategy[Scenario]:
 
 @settings(max_examples=QUICK // 2, phases=PHASES)
 @given(case=window_cases())
-def test_no_window_of_the_servers_admits_more_than_is_promised(shared_engine: type, case: Scenario) -> None:
+def test_no_window_of_the_servers_admits_more_than_is_promised(engine_class: type, case: Scenario) -> None:
     """L + 2Q: what Redis has not counted by the window's end, and what was admitted beyond the limit before it had. And
     leases that were given back so late that the next window got them: not all of what comes in while they live."""
-    world, lost = play(case, FixedWindow(case.rate, 1), shared_engine, 2_500)
+    world, lost = play(case, FixedWindow(case.rate, 1), engine_class, 2_500)
     counts: Counter[int] = Counter()
     for at, hit in world.admitted:
         counts[(world.server_us(at)) // 1_000_000] += hit.cost
@@ -317,8 +307,8 @@ def test_no_window_of_the_servers_admits_more_than_is_promised(shared_engine: ty
 
 @settings(max_examples=QUICK // 2, phases=PHASES)
 @given(case=window_cases())
-def test_a_sliding_window_admits_its_limit_and_little_more(shared_engine: type, case: Scenario) -> None:
-    world, lost = play(case, SlidingWindow(case.rate, 1), shared_engine, 2_500)
+def test_a_sliding_window_admits_its_limit_and_little_more(engine_class: type, case: Scenario) -> None:
+    world, lost = play(case, SlidingWindow(case.rate, 1), engine_class, 2_500)
     admitted, first, total, worst = world.admitted, 0, 0, 0
     for at, hit in admitted:
         total += hit.cost

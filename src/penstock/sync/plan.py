@@ -13,7 +13,6 @@ still knock; what of the outage's use still counts is told meanwhile.
 from __future__ import annotations
 
 import random
-import struct
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
@@ -25,6 +24,7 @@ from penstock.sync.state import SyncState
 from penstock.sync.wire import (
     DUP,
     ENTRIES_MOST,
+    ENTRY,
     ENTRY_BYTES,
     LOST,
     Answer,
@@ -313,7 +313,7 @@ class Plan:
             flying = part.batch is not None and part.batch.of_engine
             batch = part.batch if flying else self._drain(part, 0, True, {})
             while batch is not None:
-                self._applied(part, part.standin.echo(self._rules(0), batch.entries, batch.fps), 0)
+                self._applied(part, part.standin.echo(self.rules(0), batch.entries, batch.fps), 0)
                 batch = self._drain(part, 0, True, {})
 
     # ---- what the driver tells ----
@@ -436,7 +436,7 @@ class Plan:
         batch.sent_ns = now
         part.patience_ns = now + max(PATIENCE_NS, 2 * self._timeout_ns(part))
         interval_us = part.interval_ns // 1000
-        rules = self._rules(now)
+        rules = self.rules(now)
         entries = batch.entries[batch.begin * ENTRY_BYTES : batch.end * ENTRY_BYTES]
         passed_us = (now - batch.since_ns) // 1000
         if passed_us > 0:
@@ -447,20 +447,16 @@ class Plan:
         return Send(part.index, packed, entries, fps, self._timeout_ns(part))
 
     def rules(self, now: int) -> list[Rule]:
-        """What this instance takes the limits to be."""
-        return self._rules(now)
-
-    def _rules(self, now: int) -> list[Rule]:
         """The table of rules as Redis is to see it, for as many instances as there are."""
-        instances = self.instances(now)
-        terms = (instances, *self._engine.largest())
+        instances, largest = self.instances(now), self._engine.largest()
+        terms = (instances, *largest)
         if self._terms is None or self._terms[0] != terms:
             rules = []
             for index, policy in enumerate(self._policies):
                 tau_us = policy.per_ns / 1000
                 if policy.kind == SHARED_BUCKET:
                     tau_us /= policy.rate
-                cap = cap_of(policy, instances, self._engine.largest()[index % self._limits])
+                cap = cap_of(policy, instances, largest[index % self._limits])
                 debt_max = float(max(policy.limit, 2 * cap * instances))
                 rules.append(Rule(policy.kind, tau_us, float(policy.limit), debt_max, float(cap)))
             self._terms = (terms, rules)
@@ -509,7 +505,7 @@ class Plan:
         if batch.of_engine:
             batch.restored(self._engine.restore(part.index))
         else:
-            rules, now_us = self._rules(now), self._server_us(now)
+            rules, now_us = self.rules(now), self._server_us(now)
             batch.restored(b"".join(part.standin.restore(rules, batch.entries, batch.fps, now_us)))
 
     def _arrived(self, part: Partition, batch: Batch, reply: Reply, packed: bytes, now: int) -> None:
@@ -529,7 +525,7 @@ class Plan:
         if not whole:
             reply = reply._replace(answers=tuple(batch.answers))
             packed = pack_reply(reply)
-        helped = part.standin.learn(self._rules(now), batch.entries, batch.fps, reply, part.interval_ns // 1000)
+        helped = part.standin.learn(self.rules(now), batch.entries, batch.fps, reply, part.interval_ns // 1000)
         self._applied(part, packed, batch.sent_ns)
         if batch.early:
             part.gap_ns = EARLY_GAP_NS if helped else min(2 * part.gap_ns, part.interval_ns)
@@ -560,7 +556,7 @@ class Plan:
 
     def _settle(self, part: Partition, batch: Batch, now: int, sent: bool = False) -> None:
         reply = part.standin.settle(
-            self._rules(now),
+            self.rules(now),
             batch.entries,
             batch.fps,
             now_us=self._server_us(now),
@@ -589,7 +585,7 @@ class Plan:
         if part.standin.unreported and (tick or not staying):
             instances = self.instances(now)
             entries, fps = part.standin.report(
-                self._rules(now), ENTRIES_MOST, now_us=self._server_us(now), instances=instances
+                self.rules(now), ENTRIES_MOST, now_us=self._server_us(now), instances=instances
             )
             return self._begin(part, Batch(entries + fps, now, of_engine=False), now)
         if not staying:
@@ -622,9 +618,6 @@ def cap_of(policy: Policy, instances: int, largest: int) -> int:
     return min(max(policy.kappa * policy.limit // KAPPA_ONE // instances, largest), 2**20 - 1)
 
 
-_ENTRY = struct.Struct("<HHIIIIId")
-
-
 def aged(entries: bytes, passed_us: int, rules: Sequence[Rule], interval_us: int, fades: bool) -> bytes:
     """Entries as they are to be sent `passed_us` after their ages were taken.
 
@@ -633,11 +626,11 @@ def aged(entries: bytes, passed_us: int, rules: Sequence[Rule], interval_us: int
     """
     sent = bytearray(entries)
     for at in range(0, len(entries), ENTRY_BYTES):
-        rule, before, debt, back, want, age_us, seen, known = _ENTRY.unpack_from(entries, at)
+        rule, before, debt, back, want, age_us, seen, known = ENTRY.unpack_from(entries, at)
         bucket = rules[rule].kind == SHARED_BUCKET
         older = age_us + passed_us
         if fades and older > rules[rule].tau_us * (rules[rule].burst if bucket else 1):
             debt = 0
         age_us = min(older, max(age_us, interval_us) if bucket else 2**32 - 1)
-        _ENTRY.pack_into(sent, at, rule, before, debt, back, want, age_us, seen, known)
+        ENTRY.pack_into(sent, at, rule, before, debt, back, want, age_us, seen, known)
     return bytes(sent)

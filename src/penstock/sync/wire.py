@@ -26,11 +26,11 @@ ENTRIES_MOST = 200
 
 _HEADER = struct.Struct("<IIIIHHBB")
 _RULE = struct.Struct("<Bddddd")
-_ENTRY = struct.Struct("<HHIIIIId")
-_REPLY = struct.Struct("<BBHId")
-_ANSWER = struct.Struct("<ddIf")
-HEADER_BYTES, RULE_BYTES, ENTRY_BYTES = _HEADER.size, _RULE.size, _ENTRY.size
-REPLY_BYTES, ANSWER_BYTES = _REPLY.size, _ANSWER.size
+ENTRY = struct.Struct("<HHIIIIId")
+REPLY = struct.Struct("<BBHId")
+ANSWER = struct.Struct("<ddIf")
+HEADER_BYTES, RULE_BYTES, ENTRY_BYTES = _HEADER.size, _RULE.size, ENTRY.size
+REPLY_BYTES, ANSWER_BYTES = REPLY.size, ANSWER.size
 
 _UNSIGNED = {"B": 2**8 - 1, "H": 2**16 - 1, "I": 2**32 - 1}
 
@@ -149,22 +149,22 @@ def unpack_header(data: bytes) -> tuple[Header, tuple[Rule, ...], int]:
 
 def pack_entries(entries: Iterable[Entry]) -> bytes:
     """ARGV[2]: the entries, ENTRY_BYTES each. WireError names the entry, the field and its rule."""
-    return b"".join([_pack(_ENTRY, f"entry {index}", Entry._fields, entry) for index, entry in enumerate(entries)])
+    return b"".join([_pack(ENTRY, f"entry {index}", Entry._fields, entry) for index, entry in enumerate(entries)])
 
 
 def unpack_entries(data: bytes) -> list[Entry]:
     """The entries in ARGV[2]. WireError when they are not whole."""
     if len(data) % ENTRY_BYTES:
         raise WireError(f"entries have {ENTRY_BYTES} bytes each; {len(data)} bytes are not a whole number of them")
-    return [Entry(*fields) for fields in _ENTRY.iter_unpack(data)]
+    return [Entry(*fields) for fields in ENTRY.iter_unpack(data)]
 
 
 def pack_reply(reply: Reply) -> bytes:
     """The bytes that merge.lua returns for `reply`."""
     names = ("status", "version", "entries", "members", "now_us")
     values = (reply.status, VERSION, len(reply.answers), reply.members, reply.now_us)
-    packed = [_pack(_REPLY, "reply", names, values)]
-    packed += [_pack(_ANSWER, f"answer {i}", Answer._fields, answer) for i, answer in enumerate(reply.answers)]
+    packed = [_pack(REPLY, "reply", names, values)]
+    packed += [_pack(ANSWER, f"answer {i}", Answer._fields, answer) for i, answer in enumerate(reply.answers)]
     return b"".join(packed)
 
 
@@ -172,7 +172,7 @@ def unpack_reply(data: bytes, entries: int | None = None) -> Reply:
     """What merge.lua returned; entries: how many the batch had, if that is to be checked. WireError for other bytes."""
     if len(data) < REPLY_BYTES:
         raise WireError(f"a reply has {REPLY_BYTES} bytes or more, not {len(data)}")
-    status, version, count, members, now_us = _REPLY.unpack_from(data)
+    status, version, count, members, now_us = REPLY.unpack_from(data)
     _check_version("reply", version)
     if status not in (OK, DUP, LOST):
         raise WireError(f"reply: status={status} must be {OK}, {DUP} or {LOST}")
@@ -181,7 +181,7 @@ def unpack_reply(data: bytes, entries: int | None = None) -> Reply:
         raise WireError(f"a reply with {count} answers has {wanted} bytes, not {len(data)}")
     if entries is not None and count != (0 if status == LOST else entries):
         raise WireError(f"a reply to {entries} entries has {count} answers")
-    return Reply(status, members, now_us, tuple(Answer(*fields) for fields in _ANSWER.iter_unpack(data[REPLY_BYTES:])))
+    return Reply(status, members, now_us, tuple(Answer(*fields) for fields in ANSWER.iter_unpack(data[REPLY_BYTES:])))
 
 
 def _check_version(what: str, version: int) -> None:
