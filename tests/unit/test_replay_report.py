@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from penstock.drawing import PlotError, check_plot
 from penstock.replay import axes, plot, wording
 from penstock.replay.keys import parse_key
 from penstock.replay.limits import read_limits
@@ -173,7 +174,7 @@ def test_plots_are_drawn(log: Path, tmp_path: Path, suffix: str, limit: str) -> 
     if suffix != ".html":
         pytest.importorskip("matplotlib", reason="matplotlib is an extra")
     path = tmp_path / f"out{suffix}"
-    plot.check_plot(path)
+    check_plot(path)
     plot.draw(ask(log, limit, key="user-agent"), path)
     data = path.read_bytes()
     if suffix == ".png":
@@ -186,20 +187,20 @@ def test_plots_are_drawn(log: Path, tmp_path: Path, suffix: str, limit: str) -> 
 
 def test_plots_that_are_refused_before_the_replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("out.jpg", "out", "out.png.txt"):
-        with pytest.raises(plot.PlotError, match=r"must end in \.png, \.svg, \.html"):
-            plot.check_plot(tmp_path / name)
-    with pytest.raises(plot.PlotError, match="there is no directory"):
-        plot.check_plot(tmp_path / "none" / "out.html")
+        with pytest.raises(PlotError, match=r"must end in \.png, \.svg, \.html"):
+            check_plot(tmp_path / name)
+    with pytest.raises(PlotError, match="there is no directory"):
+        check_plot(tmp_path / "none" / "out.html")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.setattr(plot, "find_spec", lambda name: None)
-    with pytest.raises(plot.PlotError, match=r"pip install penstock\[plot\]"):
-        plot.check_plot(tmp_path / "out.svg")
-    plot.check_plot(tmp_path / "out.HTML")
+    monkeypatch.setattr("penstock.drawing.find_spec", lambda name: None)
+    with pytest.raises(PlotError, match=r"pip install penstock\[plot\]"):
+        check_plot(tmp_path / "out.svg")
+    check_plot(tmp_path / "out.HTML")
 
 
 def test_a_plot_that_cannot_be_written(log: Path, tmp_path: Path) -> None:
     (tmp_path / "out.html").mkdir()
-    with pytest.raises(plot.PlotError, match="directory"):
+    with pytest.raises(PlotError, match="directory"):
         plot.draw(ask(log, "5/second"), tmp_path / "out.html")
 
 

@@ -13,6 +13,7 @@ import penstock
 _COMMANDS = {
     "replay": "what a limit would have done to the traffic in access logs",
     "bench": "what a decision costs on this machine",
+    "sync-lab": "what instances that share a limit admit, on a real Redis",
 }
 
 INTERRUPTED = 130
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, purpose in _COMMANDS.items():
         command = commands.add_parser(name, help=purpose, formatter_class=argparse.RawDescriptionHelpFormatter)
         if name == asked:
-            module = import_module(f"penstock.cli.{name}")
+            module = import_module(f"penstock.cli.{name.replace('-', '_')}")
             command.description = module.__doc__
             module.add_arguments(command)
             command.set_defaults(run=module.run)

@@ -8,9 +8,10 @@ import re
 import shutil
 import sys
 from fractions import Fraction
-from pathlib import Path
 
+from penstock.cli._output import add_output_arguments
 from penstock.cli._progress import Progress
+from penstock.drawing import PlotError, check_plot
 from penstock.errors import PenstockError
 from penstock.replay import plot, traffic
 from penstock.replay.keys import parse_key
@@ -114,11 +115,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     output = parser.add_argument_group("what to show")
     output.add_argument("--top", type=_count, default=10, metavar="N", help="keys to list (default: %(default)s)")
-    output.add_argument(
-        "--plot", type=Path, metavar="OUT", help="draw to OUT.html, or with matplotlib to OUT.png or OUT.svg"
-    )
-    output.add_argument("--json", action="store_true", help="print one JSON object")
-    output.add_argument("--no-progress", action="store_true", help="no progress bar")
+    add_output_arguments(output)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -136,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
         _show(reading, done, args)
         if done is not None and args.plot is not None:
             plot.draw(done, args.plot)
-    except plot.PlotError as error:
+    except PlotError as error:
         return _complain(error)
     except MemoryError as error:
         return _complain(f"not enough memory: {error}")
@@ -148,7 +145,7 @@ def run(args: argparse.Namespace) -> int:
 def _question(args: argparse.Namespace) -> Question:
     """Raises PenstockError or ValueError for what can be known to be wrong before anything is read."""
     if args.plot is not None:
-        plot.check_plot(args.plot)
+        check_plot(args.plot)
     return Question(
         paths=args.files,
         manner=Manner(parse_key(args.key), args.format, dict(args.field)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from html import escape
 
+from penstock.drawing import sheet, table
 from penstock.replay.axes import count_axis, time_axis
 from penstock.replay.limits import rate_text
 from penstock.replay.report import found, kind, limits_text, sources
@@ -12,39 +13,10 @@ from penstock.replay.study import Study
 from penstock.replay.wording import clipped, duration, key_name, moment, number, percent
 
 _STYLE = """
-:root {
-  color-scheme: light dark;
-  --paper: #fdfdfc; --ink: #1c2024; --faint: #667079; --line: #dfe3e6; --admitted: #2a78b8; --refused: #d1495b;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --paper: #15181b; --ink: #e6e9eb; --faint: #98a2ab; --line: #30363c; --admitted: #4389c0; --refused: #ea6c7b;
-  }
-}
-body {
-  margin: 0 auto; max-width: 60rem; padding: 2rem 1.25rem 3rem;
-  background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif;
-}
-h1 { font-size: 1.4rem; margin: 0; }
-h2 { font-size: 1rem; margin: 2.2rem 0 .5rem; }
-p { margin: .2rem 0; }
-figure { margin: 0 0 .8rem; }
-figcaption, .faint { color: var(--faint); font-size: .9rem; }
-.counts { display: flex; flex-wrap: wrap; gap: .5rem 2.5rem; margin: 1.4rem 0 .6rem; padding: 0; list-style: none; }
-.counts b { display: block; font-size: 1.5rem; font-weight: 600; line-height: 1.2; }
-.counts i { display: inline-block; width: .7em; height: .7em; border-radius: 2px; margin-right: .4em; }
+:root { --admitted: #2a78b8; --refused: #d1495b; }
+@media (prefers-color-scheme: dark) { :root { --admitted: #4389c0; --refused: #ea6c7b; } }
 .admitted { fill: var(--admitted); background: var(--admitted); }
 .refused { fill: var(--refused); background: var(--refused); }
-svg { display: block; width: 100%; height: auto; font: 12px system-ui, sans-serif; }
-svg text { fill: var(--faint); }
-svg .name { fill: var(--ink); }
-svg .grid { stroke: var(--line); }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem 0 .3rem .8rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th { color: var(--faint); font-weight: 500; }
-th:first-child, td:first-child { padding-left: 0; text-align: left; }
-td:first-child { min-width: 9rem; white-space: normal; overflow-wrap: anywhere; }
 """
 _WIDTH, _LEFT, _HEIGHT = 900, 56, 260
 _ROW, _NAMES, _SAID = 24, 240, 170
@@ -53,9 +25,9 @@ _ROW, _NAMES, _SAID = 24, 240, 170
 def page(study: Study, keys: int) -> str:
     """The page. keys: how many of the refused ones to show."""
     first, last = study.trace.times[0], study.trace.times[-1]
-    title = escape(limits_text(study.question))
+    title = limits_text(study.question)
     body = [
-        f"<h1>{title}</h1>",
+        f"<h1>{escape(title)}</h1>",
         f"<p>{escape(kind(study.question))}, replayed on {escape(sources(study.question))}</p>",
         f'<p class="faint">{moment(first)} to {moment(last)} UTC, {duration(last - first)}</p>',
         *_counts(study),
@@ -66,13 +38,7 @@ def page(study: Study, keys: int) -> str:
         "<h2>The keys refused most</h2>",
         *(_keys(study, keys) if study.outcome.refusals else ["<p>No key would have been refused.</p>"]),
     ]
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>penstock replay: {title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(body)
-        + "\n</body>\n</html>\n"
-    )
+    return sheet(f"penstock replay: {title}", body, _STYLE)
 
 
 def _counts(study: Study) -> Iterator[str]:
@@ -123,7 +89,7 @@ def _over_time(study: Study) -> Iterator[str]:
 
 def _limits(study: Study) -> Iterator[str]:
     share = f"{float(study.question.at_most * 100):g} %"
-    yield from _table(
+    yield from table(
         ["limit", "refused", "smallest that refuses nobody", f"smallest that refuses at most {share}"],
         (
             [rate_text(limit), number(refused), found(smallest.refuses_nobody), found(smallest.refuses_at_most)]
@@ -152,7 +118,7 @@ def _keys(study: Study, keys: int) -> Iterator[str]:
         yield f'<rect class="admitted" x="{_NAMES + refused:.1f}" width="{admitted:.1f}" {size}/>'
         yield f'<text x="{_NAMES + refused + admitted + 8:.1f}" y="{middle}" dy=".32em">{said}</text></g>'
     yield "</svg></figure>"
-    yield from _table(
+    yield from table(
         ["key", "offered", "refused", "spells", "longest", "in all"],
         (
             [
@@ -167,11 +133,3 @@ def _keys(study: Study, keys: int) -> Iterator[str]:
         ),
     )
     yield '<p class="faint">A spell lasts from a refusal until the limiter would admit the key again.</p>'
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
-    yield '<div class="scroll"><table>'
-    yield f"<tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr>"
-    for row in rows:
-        yield f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
-    yield "</table></div>"

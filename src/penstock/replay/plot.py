@@ -3,46 +3,23 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from penstock.errors import PenstockError
+from penstock.drawing import plain, save
 from penstock.replay.axes import count_axis, time_axis
 from penstock.replay.page import page
 from penstock.replay.report import kind, limits_text
 from penstock.replay.study import Study
 from penstock.replay.wording import clipped, duration, key_name, number, percent
 
-SUFFIXES = (".png", ".svg", ".html")
 KEYS = 12
-ADMITTED, REFUSED, GRID = "#2a78b8", "#d1495b", "#dfe3e6"
-
-
-class PlotError(PenstockError):
-    """A plot that cannot be drawn or written."""
-
-
-def check_plot(path: Path) -> None:
-    """Raises PlotError for what would only be found out after a long replay."""
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise PlotError(f"plot={str(path)!r} must end in {', '.join(SUFFIXES)}")
-    if not path.parent.is_dir():
-        raise PlotError(f"plot={str(path)!r}: there is no directory {str(path.parent)!r}")
-    if suffix != ".html" and find_spec("matplotlib") is None:
-        raise PlotError(f"plot={str(path)!r} needs matplotlib: `pip install penstock[plot]`; a .html needs nothing")
+ADMITTED, REFUSED = "#2a78b8", "#d1495b"
 
 
 def draw(study: Study, path: Path) -> None:
     """Writes the plot. Raises PlotError."""
-    try:
-        if path.suffix.lower() == ".html":
-            path.write_text(page(study, KEYS), encoding="utf-8")
-        else:
-            _figure(study).savefig(path, dpi=150)
-    except OSError as error:
-        raise PlotError(f"plot={str(path)!r}: {error.strerror or error}") from error
+    save(path, lambda: page(study, KEYS), lambda: _figure(study))
 
 
 def _figure(study: Study) -> Any:
@@ -72,7 +49,7 @@ def _draw_time(axes: Any, study: Study) -> None:
     axes.set_yticks(counts.places, counts.labels)
     axes.set_xlabel(f"{times.caption} (UTC)")
     axes.set_ylabel(f"requests in {duration(series.step_ns)}")
-    _plain(axes, f"{limits_text(study.question)}: {kind(study.question)}", "y")
+    plain(axes, f"{limits_text(study.question)}: {kind(study.question)}", "y")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, borderaxespad=0, handlelength=1)
 
 
@@ -94,11 +71,4 @@ def _draw_keys(axes: Any, study: Study) -> None:
     counts = count_axis(widest)
     axes.set_xticks(counts.places, counts.labels)
     axes.set_xlim(0, widest * 1.25)
-    _plain(axes, "The keys refused most", "x")
-
-
-def _plain(axes: Any, title: str, grid: str) -> None:
-    axes.set_title(title, loc="left", fontsize=10, parse_math=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis=grid, color=GRID, linewidth=0.6)
-    axes.set_axisbelow(True)
+    plain(axes, "The keys refused most", "x")
