@@ -59,12 +59,12 @@ def in_batches(client: redis.Redis, names: Names, keys: list[str], entry: Entry)
     """One call for every 200 keys."""
     sha = client.script_load(script())
     rules = [Rule(BUCKET, 1_000.0, 100.0, 100.0, 50.0)]
-    own = [names.sequence(0), names.members(0)]
+    own = names.own(0)
     entries = pack_entries([entry] * ENTRIES_MOST)
     last = int(client.get(own[0]) or 0)
     for seq, start in enumerate(range(0, len(keys), ENTRIES_MOST), start=last + 1):
         header = pack_header(Header(seq, seq - 1, seq % 20 == 0, 50_000), rules, ENTRIES_MOST)
-        client.evalsha(sha, 202, *own, *keys[start : start + ENTRIES_MOST], header, entries, INST)
+        client.evalsha(sha, len(own) + ENTRIES_MOST, *own, *keys[start : start + ENTRIES_MOST], header, entries, INST)
 
 
 def us_per_key(client: redis.Redis, act: Callable[[], None]) -> float:

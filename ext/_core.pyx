@@ -726,17 +726,28 @@ cdef class Engine:
             return b""
         return packed(batch)
 
+    def unlearn(self, fingerprint):
+        """What was learnt and leased of the key with this fingerprint, or of all (None), is no more: it was made as good
+        as new elsewhere. What was admitted here, and not told yet, still is."""
+        share_of(self)
+        ps_unlearn(limiter_of(self), 0 if fingerprint is None else fingerprint)
+
+    def abandon(self):
+        """What is to be told, on its way, leased or held is another's: that of the process that this one was forked from."""
+        cdef int partition
+        share_of(self)
+        for partition in range(PS_PARTITIONS_MOST):
+            forget_batch(&self.batches[partition])
+        ps_abandon(limiter_of(self))
+
     def unsettled(self):
         """Units that Redis has not been told, that are in batches on their way, and of leases, over all keys."""
         cdef ps_limiter *limiter = limiter_of(self)
-        cdef uint64_t limit, index, word, x = 0, fly = 0, credit = 0
+        cdef uint64_t limit, index, now = time_of(self), x = 0, fly = 0, credit = 0
         share_of(self)
         for limit in range(limiter.limit_count):
             for index in range(ps_table_slots(limiter.limits[limit].table.homes)):
-                word = ps_shared_at(&limiter.limits[limit], index)
-                x += ps_shared_x(word)
-                fly += ps_shared_fly(word)
-                credit += ps_shared_credit(word)
+                ps_unsettled_add(limiter, limit, index, now, &x, &fly, &credit)
         return x, fly, credit
 
     def largest(self):

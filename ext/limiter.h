@@ -117,7 +117,7 @@ PS_APART uint64_t ps_force(const ps_policy *p, uint64_t word, ps_word *tail, uin
     case PS_SLIDING_WINDOW: return ps_window_force(p, word, tail, now, cost);
     case PS_SLIDING_LOG: return ps_log_force(p, word, tail, now, cost);
     case PS_FIXED_WINDOW: return ps_fixed_force(p, word, tail, now, cost);
-    case PS_SHARED: return ps_shared_force(word, tail, now, cost);
+    case PS_SHARED: return ps_shared_force(p, word, tail, now, cost);
     default: return ps_concurrency_force(word, cost);
     }
 }
@@ -128,7 +128,7 @@ static inline uint64_t ps_refund_word(const ps_policy *p, uint64_t word, const p
     case PS_SLIDING_WINDOW: return ps_window_refund(p, word, now, cost);
     case PS_SLIDING_LOG: return ps_log_refund(p, word, tail, now, cost);
     case PS_FIXED_WINDOW: return ps_fixed_refund(p, word, tail, now, cost);
-    case PS_SHARED: return ps_shared_refund(word, cost);
+    case PS_SHARED: return ps_shared_refund(p, word, tail, now, cost);
     default: return ps_concurrency_refund(word, cost);
     }
 }
@@ -487,9 +487,9 @@ static inline uint64_t ps_hand_back(const ps_limiter *limiter, const ps_limit *l
     return ps_bucket_hand_back(p, word, early < late ? early : late, now, *cost);
 }
 
-/* Gives a slot back; one that owes Redis something keeps that, and forgets only what it has learnt. */
+/* Gives a slot back; one of which something is on its way to Redis, or is to be told there, stays. */
 static inline bool ps_forget(const ps_policy *p, ps_pair *slot, uint64_t key, uint64_t state, const ps_word *tail) {
-    if (p->algorithm == PS_SHARED && ps_shared_owes(state, tail))
+    if (p->algorithm == PS_SHARED && ps_shared_owes(ps_shared_forget(state), tail))
         return ps_pair_exchange(slot, key, state, key, ps_shared_forget(state));
     return ps_pair_exchange(slot, key, state, PS_SLOT_FREE, state);
 }
@@ -673,7 +673,7 @@ static inline void ps_change_all(ps_limiter *limiter, uint64_t fingerprint, uint
                                  ps_caller caller, ps_change change, bool only_held) {
     for (uint64_t i = 0; i < limiter->limit_count; i++) {
         const ps_policy *p = ps_policy_now(limiter, &limiter->limits[i], tier);
-        if (!only_held || p->algorithm == PS_CONCURRENCY)
+        if (!only_held || p->algorithm == PS_CONCURRENCY || (p->algorithm == PS_SHARED && p->kind == PS_SHARED_HELD))
             ps_alter(limiter, &limiter->limits[i], p, fingerprint, now, cost, caller, change, 0);
     }
 }

@@ -89,9 +89,6 @@ cdef extern from "limiter.h" nogil:
 
     bint PS_CAN_WAKE
     int PS_PARTITIONS_MOST, PS_MODE_NORMAL, PS_MODE_OPEN, PS_MODE_CLOSED, PS_SHARED
-    uint64_t ps_shared_x(uint64_t word)
-    uint64_t ps_shared_fly(uint64_t word)
-    uint64_t ps_shared_credit(uint64_t word)
     uint64_t ps_partition_of(const ps_share *share, uint64_t fingerprint)
 
     ctypedef struct ps_limiter:
@@ -162,7 +159,10 @@ cdef extern from "sync/exchange.h" nogil:
     uint64_t ps_restore(ps_limiter *limiter, uint64_t partition, uint64_t now, ps_entry *entries, uint64_t count, uint64_t room)
     void ps_pack_entry(const ps_entry *entry, unsigned char *place)
     ps_answer ps_unpack_answer(const unsigned char *place)
-    uint64_t ps_shared_at(const ps_limit *limit, uint64_t index)
+    void ps_unlearn(ps_limiter *limiter, uint64_t fingerprint)
+    void ps_abandon(ps_limiter *limiter)
+    void ps_unsettled_add(const ps_limiter *limiter, uint64_t limit_index, uint64_t index, uint64_t now, uint64_t *x,
+                          uint64_t *fly, uint64_t *credit)
 
 cdef extern from "batch/columns.h" nogil:
     struct ArrowSchema:

@@ -16,6 +16,7 @@
 #define PS_ENTRY_BYTES 32  /* of an entry on its way out; sync.md and sync/wire.py have the fields */
 #define PS_ANSWER_BYTES 24 /* of its answer */
 #define PS_LEASE_INTERVALS 1.5 /* a lease is for that many intervals' demand; it lives two */
+#define PS_LEASE_MARGIN 64     /* held units count here for so small a part less long than in Redis */
 #define PS_FORGOTTEN 0.25 /* a forecast that is not worth a lease to a key that nobody asks for */
 #define PS_BURST_S 0.002       /* the least time that a burst's pace is taken over */
 
@@ -57,6 +58,9 @@ static inline bool ps_shared_due(const ps_share *share, const ps_policy *p, uint
         return false;
     if (!view || ps_shared_credit(word))
         return true;
+    if (p->kind == PS_SHARED_HELD) /* its lease is renewed long before it ends */
+        return ps_load_relaxed(&tail[PS_TAIL_SEEN]) || (double)ps_shared_x(word) != ps_load_double(&view[PS_VIEW_B]) ||
+               (int64_t)now >= (int64_t)(ps_load_relaxed(&view[PS_VIEW_EXPIRY]) - 2 * p->per_ns / 3);
     bool idle = now - ps_load_relaxed(&view[PS_VIEW_LEARNT]) >= 4 * p->interval_ns;
     uint64_t x = ps_shared_x(word);
     double level = ps_shared_level(p, view, now);
@@ -64,6 +68,23 @@ static inline bool ps_shared_due(const ps_share *share, const ps_policy *p, uint
         return idle && level >= 1.0;
     bool calm = ps_load_relaxed(&tail[PS_TAIL_SEEN]) == x && (double)x <= 0.1 * level / (double)ps_load_relaxed(&share->instances);
     return idle || !calm;
+}
+
+/* True when there is anything that Redis should know, now or later: of held units also that it has some of this instance,
+ * and that there were none left. */
+static inline bool ps_shared_tells(const ps_policy *p, uint64_t word, const ps_word *tail) {
+    const ps_word *view = ps_shared_view(word, tail);
+    return ps_shared_x(word) || ps_shared_credit(word) || ps_load_relaxed(&tail[PS_TAIL_SEEN]) ||
+           (p->kind == PS_SHARED_HELD && view && (ps_load_double(&view[PS_VIEW_B]) > 0.0 || ps_load_double(&view[PS_VIEW_A]) < 1.0));
+}
+
+/* The age that tells Redis which window something of the time `at` is of: it points a quarter into that window, since the
+ * windows of here and of there are apart by as much as a message takes. */
+static inline uint64_t ps_shared_window_age(const ps_policy *p, uint64_t start, uint64_t at, uint64_t now) {
+    int64_t width = (int64_t)p->per_ns, passed = (int64_t)(at - start);
+    int64_t into = passed % width, begun = passed - (into < 0 ? into + width : into); /* since `start` */
+    int64_t age = (int64_t)(now - start) - begun - width / 4;
+    return age > 0 ? (uint64_t)age : 0;
 }
 
 /* Takes what one slot has to tell into `entry`; false when it has nothing, is on its way already, or is not due. *again is
@@ -77,9 +98,9 @@ static inline bool ps_drain_slot(ps_limiter *limiter, uint64_t limit_index, uint
         uint64_t key = ps_load_seq(&slot->key), word = ps_load_seq(&slot->state);
         if (key <= PS_SLOT_FREE || ps_is_tentative(word))
             return false;
-        bool tells = ps_shared_x(word) || ps_shared_credit(word) || ps_load_relaxed(&tail[PS_TAIL_SEEN]);
         uint64_t tier = ps_load_relaxed(&tail[PS_TAIL_RULE]) % limiter->tier_count;
         const ps_policy *p = ps_policy_now(limiter, limit, tier);
+        bool tells = ps_shared_tells(p, word, tail), held = p->kind == PS_SHARED_HELD;
         if (ps_partition_of(limiter->share, key) != partition || ps_load_relaxed(&tail[PS_TAIL_FLIGHT]) || !(tells || waited) ||
             !ps_shared_due(limiter->share, p, word, tail, now, tick, waited)) {
             *again |= tells;
@@ -88,42 +109,53 @@ static inline bool ps_drain_slot(ps_limiter *limiter, uint64_t limit_index, uint
         const ps_word *view = ps_shared_view(word, tail);
         /* A tick gives every lease back, so that none outlives two intervals by being renewed; in between it is kept, to
          * be used while the exchange lasts. */
-        uint64_t x = ps_shared_x(word), debt = x < PS_FLY_MOST ? x : PS_FLY_MOST, credit = ps_shared_credit(word);
-        uint64_t since = ps_load_relaxed(&tail[PS_TAIL_SINCE]), kept = tick ? 0 : ps_shared_valid(word, tail, now);
-        if (!ps_pair_exchange(slot, key, word, key, ps_shared_word(word >> PS_VIEW_SHIFT, kept, debt, x - debt)))
-            continue;
-        ps_store_relaxed(&tail[PS_TAIL_FLIGHT], 1);
+        uint64_t x = ps_shared_x(word), debt = held || x < PS_FLY_MOST ? x : PS_FLY_MOST, credit = ps_shared_credit(word);
+        uint64_t since = ps_load_relaxed(&tail[PS_TAIL_SINCE]), valid = ps_shared_valid(word, tail, now), kept = tick ? 0 : valid;
         uint64_t seen = ps_load_relaxed(&tail[PS_TAIL_SEEN]);
-        ps_add_relaxed(&tail[PS_TAIL_SEEN], 0 - seen);
-        ps_store_relaxed(&tail[PS_TAIL_ASKED], 0);
-        *again |= x != debt;
-
-        /* A window's credit dies with it: taken back, it would be taken from the next one's count. */
-        bool turned = p->kind != PS_SHARED_BUCKET && view && ps_shared_turns(p, ps_load_relaxed(&view[PS_VIEW_START]), now) > 0;
         double span, weight, interval = ps_shared_interval(p), phi = view ? ps_load_double(&view[PS_VIEW_PHI]) : 1.0;
         double pace = ps_shared_pace(p, view, tail, now, seen, &span, &weight);
         double burst = (double)((seen > 1 ? seen : 1) - 1) / ps_most(ps_seconds(since, now), PS_BURST_S); /* the mean knows it late */
         /* Leases that overlap hold a bucket down for good: all instances' together are at most two intervals' rate. */
-        double forecast = ps_least(PS_LEASE_INTERVALS * ps_most(pace, burst) * interval, phi * p->per_second * interval * 2.0);
+        double most = phi * p->per_second * interval * 2.0;
+        if (held) /* of what nobody holds half at most lies ready with those who do not use it yet */
+            most = phi * ps_most(0.0, ps_shared_level(p, view, now) + (double)valid) / 2.0;
+        double forecast = ps_least(PS_LEASE_INTERVALS * ps_most(pace, burst) * interval, most);
+        if (held && p->kappa == 0 && (x || seen)) /* without trust one must lie ready before it is asked for */
+            forecast = ps_most(forecast, most / 2.0);
         uint64_t cap = ps_shared_cap(limiter->share, p, limit_index, ps_load_relaxed(&limiter->share->cost_most[limit_index]));
         double enough = ps_most((double)cap / 2.0, seen ? 0.0 : PS_FORGOTTEN);
-        double want = forecast > enough ? ps_most(1.0, floor(forecast)) : 0.0;
+        double lease = forecast > enough ? ps_most(1.0, floor(forecast)) : 0.0;
         waited = waited < p->limit ? waited : p->limit;
-        want = ps_most(0.0, want + (double)waited - (double)kept);
+        if (tick && held && view && ps_load_double(&view[PS_VIEW_A]) >= 1.0) /* nobody lacks what this one will need again */
+            kept = lease < (double)valid ? (uint64_t)lease : valid;
+        double want = ps_most(0.0, lease + (double)waited - (double)kept);
+        uint64_t fly = held ? 0 : debt;
+        if (!ps_pair_exchange(slot, key, word, key, ps_shared_word(word >> PS_VIEW_SHIFT, kept, fly, held ? x : x - debt)))
+            continue;
+        ps_store_relaxed(&tail[PS_TAIL_FLIGHT], 1);
+        ps_add_relaxed(&tail[PS_TAIL_SEEN], 0 - seen);
+        ps_store_relaxed(&tail[PS_TAIL_ASKED], 0);
+        *again |= x != debt;
+
+        bool windows = p->kind == PS_SHARED_FIXED || p->kind == PS_SHARED_SLIDING;
+        /* A window's credit dies with it: taken back, it would be taken from the next one's count. */
+        bool turned = windows && view && ps_shared_turns(p, ps_load_relaxed(&view[PS_VIEW_START]), now) > 0;
         if (ps_load_relaxed(&limiter->share->modes[partition]) == PS_MODE_OPEN)
             want = 0.0;
-        uint64_t age_us = now > since ? (now - since) / 1000 : 0, most_us = p->kind == PS_SHARED_BUCKET ? p->interval_ns / 1000 : UINT32_MAX;
+        uint64_t age_us = debt ? ps_until(now, since) / 1000 : 0, most_us = p->kind == PS_SHARED_BUCKET ? p->interval_ns / 1000 : UINT32_MAX;
+        if (windows && view && (debt || credit != kept))
+            age_us = ps_shared_window_age(p, ps_load_relaxed(&view[PS_VIEW_START]), debt ? since : now, now) / 1000;
         *entry = (ps_entry){
             .limit = limit_index,
             .index = index,
             .fingerprint = key,
-            .debt = debt,
+            .debt = held ? x + kept : debt, /* an absolute account: to be told twice is to be told once */
             .back = turned ? 0 : credit - kept,
             .kept = kept != 0,
             .seen = seen < UINT32_MAX ? seen : UINT32_MAX,
             .waited = waited,
             .want = want < (double)PS_CREDIT_MOST ? (uint64_t)want : PS_CREDIT_MOST,
-            .age_us = debt == 0 ? 0 : age_us < most_us ? age_us : most_us,
+            .age_us = held ? 0 : age_us < most_us ? age_us : most_us,
             .rule = tier * limiter->limit_count + limit_index,
         };
         return true;
@@ -181,10 +213,13 @@ static inline void ps_settle(ps_limiter *limiter, const ps_entry *e, const ps_an
     double demand = ps_load_double(&tail[PS_TAIL_DEMAND]) * exp(-span / tau) + seen / tau;
     double width_us = (double)p->per_ns / 1000.0, into_us = server_us - floor(server_us / width_us) * width_us;
     uint64_t into = (uint64_t)(int64_t)floor(into_us * 1000.0), expiry = sent_ns + 2 * p->interval_ns;
-    uint64_t start = p->kind == PS_SHARED_BUCKET ? 0 : now - into; /* the latest that it can have been */
-    if (p->kind != PS_SHARED_BUCKET && sent_ns - into + p->per_ns < expiry)
+    bool held = p->kind == PS_SHARED_HELD, windows = !held && p->kind != PS_SHARED_BUCKET;
+    uint64_t start = windows ? now - into : 0; /* the latest that it can have been */
+    if (held) /* clocks differ, and as of when it was applied before is not known */
+        expiry = granted ? sent_ns + p->per_ns - p->per_ns / PS_LEASE_MARGIN : old ? ps_load_relaxed(&old[PS_VIEW_EXPIRY]) : 0;
+    if (windows && sent_ns - into + p->per_ns < expiry)
         expiry = sent_ns - into + p->per_ns; /* the earliest: a lease dies with its window */
-    if (e->kept && old && ps_load_relaxed(&old[PS_VIEW_EXPIRY]) < expiry)
+    if (e->kept && old && !held && ps_load_relaxed(&old[PS_VIEW_EXPIRY]) < expiry)
         expiry = ps_load_relaxed(&old[PS_VIEW_EXPIRY]);
     ps_store_relaxed(&view[PS_VIEW_LEARNT], now);
     ps_store_relaxed(&view[PS_VIEW_START], start);
@@ -192,8 +227,10 @@ static inline void ps_settle(ps_limiter *limiter, const ps_entry *e, const ps_an
     ps_store_double(&view[PS_VIEW_B], answer->b);
     double fresh = ps_shared_level(p, view, now), others = ps_most(0.0, global - demand);
     if (old) {
-        double before = ps_load_double(&old[PS_VIEW_OTHERS]);
-        others = before + (ps_most(0.0, was - (double)e->debt + (double)e->back - fresh - grant) / span - before) * weight;
+        double before = ps_load_double(&old[PS_VIEW_OTHERS]), gone = was - (double)e->debt + (double)e->back - fresh - grant;
+        if (held)
+            gone = was - fresh - (answer->b - ps_load_double(&old[PS_VIEW_B]));
+        others = before + (ps_most(0.0, gone) / span - before) * weight;
     }
     double phi = global <= 0.0 ? 1.0 / (double)instances : ps_least(1.0, ps_most(demand / global, 1.0 / (4.0 * (double)instances)));
     others = ps_most(others, (1.0 - phi) * ps_least(global, p->per_second)); /* while nobody admits, nothing else tells of them */
@@ -229,7 +266,7 @@ static inline void ps_undrain(ps_limiter *limiter, const ps_entry *e) {
         uint64_t key = ps_load_acquire(&slot->key), word = ps_load_acquire(&slot->state);
         if (key != e->fingerprint || ps_is_tentative(word))
             break;
-        uint64_t next = ps_shared_word(word >> PS_VIEW_SHIFT, ps_shared_credit(word) + e->back, 0, ps_shared_x(word) + e->debt);
+        uint64_t next = ps_shared_word(word >> PS_VIEW_SHIFT, ps_shared_credit(word) + e->back, 0, ps_shared_x(word) + ps_shared_fly(word));
         if (ps_pair_exchange(slot, key, word, key, next))
             break;
     }
@@ -242,7 +279,7 @@ static inline void ps_undrain(ps_limiter *limiter, const ps_entry *e) {
 static inline void ps_known(const ps_policy *p, const ps_word *view, uint64_t now, double *known, uint64_t *before) {
     *known = 0.0;
     *before = 0;
-    if (!view)
+    if (!view || p->kind == PS_SHARED_HELD) /* what is held is told as it is */
         return;
     uint64_t turns = p->kind == PS_SHARED_BUCKET ? 0 : ps_shared_turns(p, ps_load_relaxed(&view[PS_VIEW_START]), now);
     if (turns > 1)
@@ -273,14 +310,15 @@ static inline uint64_t ps_restore(ps_limiter *limiter, uint64_t partition, uint6
             uint64_t tier = ps_load_relaxed(&tail[PS_TAIL_RULE]) % limiter->tier_count;
             const ps_policy *p = ps_policy_now(limiter, limit, tier);
             const ps_word *view = ps_shared_view(word, tail);
-            if (!view || ps_shared_level(p, view, now) >= (double)p->limit)
+            uint64_t has = p->kind == PS_SHARED_HELD ? ps_shared_x(word) + ps_shared_valid(word, tail, now) : 0;
+            if (!view || (p->kind == PS_SHARED_HELD ? !has : ps_shared_level(p, view, now) >= (double)p->limit))
                 continue;
             ps_store_relaxed(&tail[PS_TAIL_FLIGHT], 1);
             if (ps_load_seq(&slot->key) != key) { /* evicted meanwhile */
                 ps_store_relaxed(&tail[PS_TAIL_FLIGHT], 0);
                 continue;
             }
-            entries[count] = (ps_entry){.limit = l, .index = index, .fingerprint = key, .rule = tier * limiter->limit_count + l, .kept = true};
+            entries[count] = (ps_entry){.limit = l, .index = index, .fingerprint = key, .rule = tier * limiter->limit_count + l, .debt = has, .kept = true};
             ps_known(p, view, now, &entries[count].known, &entries[count].before);
             count++;
         }
@@ -288,11 +326,64 @@ static inline uint64_t ps_restore(ps_limiter *limiter, uint64_t partition, uint6
     return count;
 }
 
+/* A key, or all (key 0), was made as good as new elsewhere. */
+static inline void ps_unlearn(ps_limiter *limiter, uint64_t fingerprint) {
+    for (uint64_t l = 0; l < limiter->limit_count; l++) {
+        const ps_limit *limit = &limiter->limits[l];
+        uint64_t slots = ps_table_slots(limit->table.homes), first = 0, state;
+        if (fingerprint) {
+            if (!ps_settled(limit, fingerprint, &first, &state))
+                continue;
+            slots = first + 1;
+        }
+        for (uint64_t index = first; index < slots; index++) {
+            ps_pair *slot = &limit->table.slots[index];
+            for (;;) { /* ends: a failed exchange means that a decision was counted */
+                uint64_t key = ps_load_acquire(&slot->key), word = ps_load_acquire(&slot->state);
+                if (key <= PS_SLOT_FREE || ps_is_tentative(word) || (fingerprint && key != fingerprint) ||
+                    ps_pair_exchange(slot, key, word, key, ps_shared_unlearn(word)))
+                    break;
+            }
+        }
+    }
+}
+
+/* In a process that was forked from another: what that one has to tell, on its way or leased is its own. No other thread
+ * is here yet. */
+static inline void ps_abandon(ps_limiter *limiter) {
+    for (uint64_t l = 0; l < limiter->limit_count; l++) {
+        const ps_limit *limit = &limiter->limits[l];
+        for (uint64_t index = 0; index < ps_table_slots(limit->table.homes); index++) {
+            ps_pair *slot = &limit->table.slots[index];
+            ps_word *tail = ps_tail(limit, index);
+            uint64_t key = ps_load_acquire(&slot->key), word = ps_load_acquire(&slot->state);
+            if (key <= PS_SLOT_FREE || ps_is_tentative(word))
+                continue;
+            ps_pair_exchange(slot, key, word, key, ps_shared_abandon(&limit->policies[0], word));
+            ps_store_relaxed(&tail[PS_TAIL_SEEN], 0);
+            ps_store_relaxed(&tail[PS_TAIL_ASKED], 0);
+            ps_store_relaxed(&tail[PS_TAIL_FLIGHT], 0);
+        }
+    }
+}
+
 /* The word of a slot; 0 where none is established. */
 static inline uint64_t ps_shared_at(const ps_limit *limit, uint64_t index) {
     const ps_pair *slot = &limit->table.slots[index];
     uint64_t key = ps_load_acquire(&slot->key), word = ps_load_acquire(&slot->state);
     return key <= PS_SLOT_FREE || ps_is_tentative(word) ? 0 : word;
+}
+
+/* Adds to the units of a slot that Redis has not been told, that are on their way, and that are leased. */
+static inline void ps_unsettled_add(const ps_limiter *limiter, uint64_t limit_index, uint64_t index, uint64_t now, uint64_t *x,
+                                    uint64_t *fly, uint64_t *credit) {
+    const ps_limit *limit = &limiter->limits[limit_index];
+    const ps_word *tail = ps_tail(limit, index);
+    const ps_policy *p = ps_policy_now(limiter, limit, ps_load_relaxed(&tail[PS_TAIL_RULE]) % limiter->tier_count);
+    uint64_t word = ps_shared_at(limit, index);
+    *x += ps_shared_open(p, word, tail, now) - ps_shared_fly(word);
+    *fly += ps_shared_fly(word);
+    *credit += ps_shared_credit(word);
 }
 
 static inline void ps_put(unsigned char **place, const void *value, size_t bytes) {

@@ -314,6 +314,10 @@ class HeldState(State):
 class ConcurrencyRule(Rule[HeldState]):
     """Units come back from whoever took them; no wait is known to help."""
 
+    @property
+    def gives_back(self) -> bool:
+        return True
+
     def fresh(self) -> HeldState:
         return HeldState()
 
@@ -676,6 +680,17 @@ class Engine:
         with self.__lock:
             return self.__shared().restore(partition, self.__now())
 
+    def unlearn(self, fingerprint: int | None) -> None:
+        """What was learnt and leased of the key with this fingerprint, or of all (None), is no more: it was made as
+        good as new elsewhere. What was admitted here, and not told yet, still is."""
+        with self.__lock:
+            self.__shared().unlearn(fingerprint)
+
+    def abandon(self) -> None:
+        """What is to be told, on its way, leased or held is another's: the process's that this one was forked from."""
+        with self.__lock:
+            self.__shared().abandon()
+
     def early(self) -> int:
         """Bit by bit, the partitions that should not wait for the next tick; reading clears it."""
         with self.__lock:
@@ -699,7 +714,7 @@ class Engine:
     def unsettled(self) -> tuple[int, int, int]:
         """Units admitted and not reported, reported and not acknowledged, and leased."""
         with self.__lock:
-            return self.__shared().unsettled()
+            return self.__shared().unsettled(self.__now())
 
     def __shared(self) -> Sharing:
         if self.__sharing is None:
@@ -862,7 +877,7 @@ class Engine:
             for table in self.__tables:
                 rule = table.rules[index]
                 state = table.states.get(found)
-                if state is None or (only_held and not isinstance(rule, ConcurrencyRule)):
+                if state is None or (only_held and not rule.gives_back):
                     continue
                 rule.refund(state, now, units)
                 if rule.forgotten_at(state, now) <= now:

@@ -67,6 +67,11 @@ class Rule(abc.ABC, Generic[S]):
     def debt(self, state: S, now: int) -> int:
         """What counts against the key: 0 exactly when it is as good as new. Needs no tier."""
 
+    @property
+    def gives_back(self) -> bool:
+        """Whether units are held until they are given back, rather than spent."""
+        return False
+
     def held(self, state: S) -> bool:
         """Whether the state must be kept, though another key needs its place."""
         return False

@@ -3,8 +3,9 @@
     decision -> x, credit -> drain -> (Redis) -> applied -> what is known of the level
 
 An instance admits what it has leased (credit) and, ahead of Redis, some units more (x), at most its cap of unsettled
-ones (x + fly). Levels are floats, in units; the order of operations is that of ext/algorithms/shared.h, so that both
-give the same doubles. design/sync.md gives the protocol and its bound.
+ones (x + fly). Of units that are held and given back (Concurrency), x are those held now: what is ahead of Redis is by
+how much x and credit are more than Redis knows of. Levels are floats, in units; the order of operations is that of
+ext/algorithms/shared.h, so that both give the same doubles. design/sync.md gives the protocol and its bound.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
-from penstock._rule import NEVER, Rule, State, View
-from penstock.policy import KAPPA_ONE, SHARED_BUCKET, SHARED_FIXED, Policy
+from penstock._rule import NEVER, Rule, State, View, until
+from penstock.policy import CAP_MOST, SHARED_BUCKET, SHARED_FIXED, SHARED_HELD, Policy, cap_of
 from penstock.sync.wire import ANSWER, ENTRY, LOST, OK, REPLY
 
 NORMAL, OPEN, CLOSED = 0, 2, 3
 """How a partition decides: ahead of Redis up to the cap; everything; only what is leased."""
 
-FLY_MOST = CREDIT_MOST = 2**20 - 1
+FLY_MOST = CREDIT_MOST = CAP_MOST
 X_MOST = 2**21 - 1
 SEEN_MOST = 2**32 - 1
 RESTORED_MOST = 2**16 - 1
@@ -37,6 +38,8 @@ BURST_S = 0.002
 """Calls that come together are taken to be spread over so long."""
 FORGOTTEN = 0.25
 """A mean falls without end; of a key that nobody has asked for, less than this forecast is nothing."""
+LEASE_MARGIN = 64
+"""Held units count here for so small a part less long than in Redis."""
 LEASE_INTERVALS = 1.5
 """A lease is for so many intervals' demand, and lives two of them; so all leases together are at most what comes in
 while they live."""
@@ -50,7 +53,8 @@ class Sight(NamedTuple):
     """What an instance knows of a key since the last reply.
 
     learnt: when, ns. Buckets: a is the room then, in units, b the tat_us stored. Windows: start is when the server's
-    window began, ns on this engine's clock, a and b the counts of it and of the one before. others: units/s admitted
+    window began, ns on this engine's clock, a and b the counts of it and of the one before. Units held: a is the room
+    then, b what this instance is known to have, until expiry. others: units/s admitted
     elsewhere. phi: this instance's part of the demand, 0 to 1. soon: units of x from which the next exchange is asked
     for early. expiry: until when credit counts, ns.
     """
@@ -66,7 +70,8 @@ class Sight(NamedTuple):
 
 
 class SharedState(State):
-    """x, fly, credit: units admitted and not reported, reported and not acknowledged, leased and not used. since: when
+    """x, fly, credit: units admitted and not reported, reported and not acknowledged, leased and not used; of a limit
+    on units held, x is what is held, and fly 0. since: when
     the first decision came that is not reported, ns. seen: units asked for since the last report, admitted or not.
     demand, pace: units/s, over the server's time and over two intervals. tier: of the last decision. asked: not to wait
     for the next tick. flying: in the batch on its way."""
@@ -130,6 +135,7 @@ class SharedRule(Rule[SharedState]):
 
     def __init__(self, policy: Policy) -> None:
         super().__init__(policy)
+        self.policy = policy
         self.kind = policy.kind
         self.rate = policy.rate
         self.interval_ns = policy.interval_ns
@@ -142,6 +148,11 @@ class SharedRule(Rule[SharedState]):
     def fresh(self) -> SharedState:
         return SharedState()
 
+    @property
+    def gives_back(self) -> bool:
+        """As of ConcurrencyRule."""
+        return self.kind == SHARED_HELD
+
     def own(self, state: SharedState) -> SharedRule:
         """The rule of the state's last decision."""
         rule = self.share.table.rules[state.tier]
@@ -152,10 +163,7 @@ class SharedRule(Rule[SharedState]):
 
     def cap(self, asked: int = 0) -> int:
         """Units that may be unsettled; asked: a cost that is being asked now."""
-        if self.kappa == 0:
-            return 0
-        part = (self.kappa * min(self.limit, 2**46) // KAPPA_ONE) // self.share.fleet.instances
-        return min(max(part, min(self.share.largest, self.limit), asked), FLY_MOST)
+        return cap_of(self.policy, self.share.fleet.instances, max(self.share.largest, asked))
 
     def level(self, state: SharedState, now: int) -> float:
         """Units left in Redis, as far as is known."""
@@ -164,6 +172,8 @@ class SharedRule(Rule[SharedState]):
             return self.b
         if self.kind == SHARED_BUCKET:
             return min(sight.a + self.r * seconds(sight.learnt, now), self.b)
+        if self.kind == SHARED_HELD:
+            return sight.a  # only who holds them can bring units back
         turned = max(0, (now - sight.start) // self.per)
         if self.kind == SHARED_FIXED:
             return self.b - sight.a if turned == 0 else self.b
@@ -174,6 +184,18 @@ class SharedRule(Rule[SharedState]):
 
     def leased(self, state: SharedState, now: int) -> int:
         return state.credit if state.sight is not None and now < state.sight.expiry else 0
+
+    def known_held(self, state: SharedState, now: int) -> int:
+        """Units that Redis counts as this instance's."""
+        if state.sight is None or now >= state.sight.expiry:
+            return 0
+        return int(min(max(state.sight.b, 0.0), 2.0**53))
+
+    def open(self, state: SharedState, now: int) -> int:
+        """Units ahead of Redis: admitted here, and not known there."""
+        if self.kind != SHARED_HELD:
+            return state.x + state.fly
+        return max(0, state.x + self.leased(state, now) - self.known_held(state, now))
 
     def ahead(self, state: SharedState, now: int, asked: int = 0) -> int:
         """Units that can be admitted ahead of Redis."""
@@ -192,7 +214,8 @@ class SharedRule(Rule[SharedState]):
         room = level - state.fly
         mine = max(sight.phi * room, level - sight.others * seconds(sight.learnt, now) - state.fly)
         most = min(mine + dither(sight.learnt), room)
-        return max(0, min(self.cap(asked) - state.x - state.fly, math.floor(most) - state.x))
+        ahead = self.open(state, now)
+        return max(0, min(self.cap(asked) - ahead, math.floor(most) - (ahead - state.fly)))
 
     def room(self, state: SharedState, now: int) -> int:
         return self.leased(state, now) + self.ahead(state, now)
@@ -205,14 +228,14 @@ class SharedRule(Rule[SharedState]):
             state.since = now
 
     def force(self, state: SharedState, now: int, cost: int) -> None:
-        """Draws on what is leased first: it will not keep."""
+        """Draws on what is leased first: it will not keep. Of units held Redis is told all, also those."""
         used = min(self.leased(state, now), cost)
         state.credit -= used
-        state.x = min(state.x + cost - used, X_MOST)
+        state.x = min(state.x + cost - (0 if self.kind == SHARED_HELD else used), X_MOST)
 
     def _begun(self, state: SharedState, now: int) -> int:
-        """When the window that holds now began, as far as is known; 0 for buckets."""
-        if self.kind == SHARED_BUCKET or state.sight is None:
+        """When the window that holds now began, as far as is known; 0 where there are none."""
+        if self.kind in (SHARED_BUCKET, SHARED_HELD) or state.sight is None:
             return 0
         start = state.sight.start
         return start + max(0, (now - start) // self.per) * self.per
@@ -224,10 +247,14 @@ class SharedRule(Rule[SharedState]):
             return False
         if taken:
             soon = self._soon_at_first() if sight is None else sight.soon
-            return (self.kappa != 0 and state.x >= soon) or state.credit <= soon < credit
-        if sight is not None and now - sight.learnt < RECENT_NS:
+            told = state.x if self.kind != SHARED_HELD else self.open(state, now)
+            return (self.kappa != 0 and told >= soon) or state.credit <= soon < credit
+        age = 0 if sight is None else now - sight.learnt
+        if sight is not None and age < RECENT_NS:
             return False
-        return self.level(state, now) - state.fly - state.x >= max(cost, self.r * self.T)
+        if self.kind == SHARED_HELD and age >= 2 * self.interval_ns:
+            return True  # others may have given back meanwhile
+        return self.level(state, now) - self.open(state, now) >= max(cost, self.r * self.T)
 
     def _soon(self, phi: float, level: float) -> float:
         """Units of x that are not kept for the next tick: half of what they may be, so that there is room to go on."""
@@ -240,17 +267,31 @@ class SharedRule(Rule[SharedState]):
     def refund(self, state: SharedState, now: int, cost: int) -> None:
         back = min(state.x, cost)
         state.x -= back
-        state.credit = min(state.credit + cost - back, CREDIT_MOST)
-        if state.credit:
+        if self.kind == SHARED_HELD:  # the next one here may have the place, as far as Redis knows and has room for it
+            over = 0.0 if state.sight is None else max(0.0, -state.sight.a)
+            spare = max(0, math.floor(self.known_held(state, now) - over) - state.x - state.credit)
+            state.credit = min(state.credit + min(back, spare), CREDIT_MOST)
+        else:
+            state.credit = min(state.credit + cost - back, CREDIT_MOST)
+        if self.tells(state):
             self.share.flag(state)
 
     # ---- what is told, and learnt ----
+
+    def tells(self, state: SharedState) -> bool:
+        """Whether there is anything that Redis should know, now or later."""
+        if state.x or state.credit or state.seen:
+            return True
+        sight = state.sight  # of held units, what Redis has of this instance, and that there were none left
+        return self.kind == SHARED_HELD and sight is not None and (sight.b > 0 or sight.a < 1)
 
     def due(self, state: SharedState, now: int) -> bool:
         """Whether a tick reports the key."""
         sight = state.sight
         if state.credit or sight is None:
             return True
+        if self.kind == SHARED_HELD:  # its lease is renewed long before it ends
+            return bool(state.seen) or state.x != sight.b or now >= sight.expiry - 2 * self.per // 3
         idle = now - sight.learnt >= IDLE_INTERVALS * self.interval_ns
         level = self.level(state, now)
         if state.x:
@@ -261,31 +302,53 @@ class SharedRule(Rule[SharedState]):
     def report(self, state: SharedState, now: int, tick: bool, waited: int, index: int) -> Entry:
         """Moves what is told from the state into an entry. A tick gives every lease back, so that none outlives two
         intervals by being renewed; in between it is kept, to be used while the exchange lasts."""
-        debt, seen = min(state.x, FLY_MOST), state.seen
+        held, sight = self.kind == SHARED_HELD, state.sight
+        debt, seen = min(state.x, X_MOST if held else FLY_MOST), state.seen
         kept = 0 if tick else self.leased(state, now)
-        back = state.credit - kept
-        sight = state.sight
         age_us = max(0, now - state.since) // 1000 if debt else 0
-        if self.kind == SHARED_BUCKET:
-            age_us = min(age_us, self.interval_ns // 1000)
-        elif sight is not None and now >= sight.start + self.per:
-            back = 0  # its window is over; the next one must not get it
         span, weight = self._span(state, now)
         pace = state.pace + (seen / span - state.pace) * weight
         burst = float(max(seen, 1) - 1) / max(seconds(state.since, now), BURST_S)  # which the mean does not know yet
         phi = 1.0 if sight is None else sight.phi
-        forecast = min(LEASE_INTERVALS * max(pace, burst) * self.T, phi * self.r * self.T * 2.0)
+        most = phi * self.r * self.T * 2.0
+        if held:  # of what nobody holds half at most lies ready with those who do not use it yet
+            most = phi * max(0.0, self.level(state, now) + self.leased(state, now)) / 2.0
+        forecast = min(LEASE_INTERVALS * max(pace, burst) * self.T, most)
+        if held and self.kappa == 0 and (state.x or seen):  # without trust one must lie ready before it is asked for
+            forecast = max(forecast, most / 2.0)
         enough = max(self.cap() / 2.0, 0.0 if seen else FORGOTTEN)
-        want = min(waited, self.limit) + (max(1, math.floor(forecast)) if forecast > enough else 0)
-        want = max(0, want - kept)
+        lease = max(1, math.floor(forecast)) if forecast > enough else 0
+        if tick and held and sight is not None and sight.a >= 1:  # nobody lacks what this one will need again
+            kept = min(self.leased(state, now), lease)
+        back = state.credit - kept
+        want = max(0, min(waited, self.limit) + lease - kept)
         if self.share.fleet.mode(state.found) == OPEN:
             want = 0
-        state.x -= debt
-        state.fly, state.credit, state.seen = debt, kept, 0
+        if held:
+            age_us = 0
+        elif self.kind == SHARED_BUCKET:
+            age_us = min(age_us, self.interval_ns // 1000)
+        elif sight is not None:
+            if debt or back:
+                age_us = self._window_age(sight, state.since if debt else now, now) // 1000
+            if now >= sight.start + self.per:
+                back = 0  # its window is over; the next one must not get it
+        if held:
+            debt += kept
+        else:
+            state.x -= debt
+            state.fly = debt
+        state.credit, state.seen = kept, 0
         state.asked = False
         state.flying = True
         want, age_us = min(want, CREDIT_MOST), min(age_us, SEEN_MOST)
         return Entry(index, state, debt, back, want, age_us, seen, waited > 0, kept > 0)
+
+    def _window_age(self, sight: Sight, at: int, now: int) -> int:
+        """The age that tells Redis which window something of the time `at` is of: it points a quarter into that window,
+        since the windows of here and of there are apart by as much as a message takes."""
+        begun = sight.start + (at - sight.start) // self.per * self.per
+        return max(0, now - begun - self.per // 4)
 
     def _span(self, state: SharedState, now: int) -> tuple[float, float]:
         """The time that `seen` is of, in s, and its weight in means over two intervals."""
@@ -294,28 +357,41 @@ class SharedRule(Rule[SharedState]):
         span = max(seconds(state.sight.learnt, now), 1e-9)
         return span, min(1.0, span / (2.0 * self.T))
 
-    def learn(self, entry: Entry, answer: tuple[float, float, int, float], now: int, now_us: float, sent: int) -> None:
-        """Puts what Redis answered to an entry in the place of what was known."""
+    def learn(
+        self,
+        entry: Entry,
+        answer: tuple[float, float, int, float],
+        now: int,
+        now_us: float,
+        sent: int,
+        applied: bool,
+    ) -> None:
+        """Puts what Redis answered to an entry in the place of what was known. applied: now, not before."""
         a, b, grant, demand = answer
         state, old, n = entry.state, entry.state.sight, self.share.fleet.instances
         was = self.level(state, now)
         span, weight = self._span(state, now)
         state.demand = state.demand * math.exp(-span / self.decay_s) + entry.seen / self.decay_s
         state.pace = state.pace + (entry.seen / span - state.pace) * weight
+        held = self.kind == SHARED_HELD
         start, expiry = 0, sent + 2 * self.interval_ns
-        if self.kind != SHARED_BUCKET:
+        if held:  # clocks differ, and as of when it was applied before is not known
+            ends = sent + self.per - self.per // LEASE_MARGIN
+            expiry = ends if applied else 0 if old is None else old.expiry
+        elif self.kind != SHARED_BUCKET:
             length_us = float(self.per) / 1000.0
             passed = math.floor((now_us - math.floor(now_us / length_us) * length_us) * 1000.0)
             start = now - passed  # the latest that it can have been
             expiry = min(expiry, sent - passed + self.per)  # the earliest: a lease dies with its window
-        if entry.kept and old is not None:
+        if entry.kept and old is not None and not held:
             expiry = min(expiry, old.expiry)
         state.sight = Sight(now, start, a, b, 0.0, 0.0, 0.0, expiry)
         fresh = self.level(state, now)
         if old is None:
             others = max(0.0, demand - state.demand)
         else:
-            used = max(0.0, was - entry.debt + entry.back - fresh - grant) / span
+            gone = was - fresh - (b - old.b) if held else was - entry.debt + entry.back - fresh - grant
+            used = max(0.0, gone) / span
             others = old.others + (used - old.others) * weight
         phi = 1.0 / n if demand <= 0 else min(1.0, max(state.demand / demand, 1.0 / (4.0 * n)))
         others = max(others, (1.0 - phi) * min(demand, self.r))  # while nobody admits, nothing else tells of them
@@ -325,7 +401,7 @@ class SharedRule(Rule[SharedState]):
         state.sight = state.sight._replace(others=others, phi=phi, soon=soon)
         state.fly = 0
         state.credit = min(state.credit + grant, CREDIT_MOST)
-        if state.credit:
+        if self.tells(state):
             self.share.flag(state)
 
     def known(self, state: SharedState, now: int) -> tuple[int, float]:
@@ -335,8 +411,16 @@ class SharedRule(Rule[SharedState]):
             return 0, 0.0
         if self.kind == SHARED_BUCKET:
             return 0, sight.b
+        if self.kind == SHARED_HELD:
+            return 0, 0.0  # what is held is told as it is
         turned = max(0, (now - sight.start) // self.per)
         return (turned, sight.a) if turned < 2 else (0, 0.0)
+
+    def restored(self, state: SharedState, now: int) -> bool:
+        """Whether Redis, when it has forgotten all, is to be told of a key that has nothing new."""
+        if self.kind == SHARED_HELD:
+            return bool(state.x or self.leased(state, now))
+        return self.level(state, now) < self.b
 
     # ---- looking in ----
 
@@ -348,15 +432,15 @@ class SharedRule(Rule[SharedState]):
 
     def spent(self, state: SharedState, now: int) -> int:
         own = self.own(state)
-        return max(0, math.ceil(own.b - own.level(state, now)) + state.x + state.fly)
+        return max(0, math.ceil(own.b - own.level(state, now)) + own.open(state, now))
 
     def forgotten_at(self, state: SharedState, now: int) -> int:
         return NEVER  # what is known of demand is worth more than the place, until another key needs it
 
     def fits_at(self, state: SharedState, now: int, cost: int) -> int:
-        need = cost + state.x + state.fly
+        need = cost + self.open(state, now)
         lack = need - self.level(state, now)
-        if lack <= 0:
+        if lack <= 0 or self.kind == SHARED_HELD:
             wait = 0
         elif self.kind == SHARED_BUCKET:
             wait = _ticks(lack * self.per / self.rate)
@@ -380,10 +464,12 @@ class SharedRule(Rule[SharedState]):
         return max(0, end + self.per - now)
 
     def free_at(self, state: SharedState, now: int, more: int = 0) -> int:
-        taken = state.x + state.fly + more
+        taken = self.open(state, now) + more
         owed = self.b - self.level(state, now) + taken
         if owed <= 0:
             return now
+        if self.kind == SHARED_HELD:
+            return NEVER  # as far as time goes
         if self.kind == SHARED_BUCKET:
             return now + _ticks(owed * self.per / self.rate)
         windows = 1 if self.kind == SHARED_FIXED else 2
@@ -396,9 +482,9 @@ class SharedRule(Rule[SharedState]):
     def describe(self, state: SharedState, now: int, cost: int) -> View:
         room = self.leased(state, now) + self.ahead(state, now, cost if cost <= self.limit else 0)
         if cost <= room and cost <= self.limit:
-            return View(True, room - cost, 0, self.free_at(state, now, cost) - now)
+            return View(True, room - cost, 0, until(self.free_at(state, now, cost), now))
         retry = NEVER if cost > self.limit else self.fits_at(state, now, cost) - now
-        return View(False, room, retry, self.free_at(state, now) - now)
+        return View(False, room, retry, until(self.free_at(state, now), now))
 
 
 def dither(learnt: int) -> float:
@@ -537,11 +623,36 @@ class Sharing:
         if state is None:
             return False
         state.sight = None
+        state.x = state.credit = 0
         return not table.rules[0].held(state)
 
-    def unsettled(self) -> tuple[int, int, int]:
-        states = [state for share in self.shares for state in share.table.states.values()]
-        return sum(s.x for s in states), sum(s.fly for s in states), sum(s.credit for s in states)
+    def unlearn(self, found: int | None) -> None:
+        """What was learnt and leased of a key, or of all, is no more; what was admitted since is still told."""
+        for share in self.shares:
+            for one in share.table.states if found is None else [found]:
+                state = share.table.states.get(one)
+                if state is not None:
+                    state.sight, state.credit = None, 0
+
+    def abandon(self) -> None:
+        """What is to be told, on its way or leased is another's to tell."""
+        self.flying.clear()
+        for share in self.shares:
+            for state in share.table.states.values():
+                state.x = state.fly = state.credit = state.seen = 0
+                state.flying = state.asked = False
+                if share.table.rules[state.tier].kind == SHARED_HELD:
+                    state.sight = None  # it says what the other one has
+
+    def unsettled(self, now: int) -> tuple[int, int, int]:
+        x = fly = credit = 0
+        for share in self.shares:
+            for state in share.table.states.values():
+                rule = share.table.rules[state.tier]
+                x += rule.open(state, now) - state.fly
+                fly += state.fly
+                credit += state.credit
+        return x, fly, credit
 
     def early(self) -> int:
         mask, self.fleet.hurry = self.fleet.hurry, 0
@@ -568,10 +679,13 @@ class Sharing:
                     return
                 state = share.table.states.get(found)
                 waited = wants.get((index, found), 0)
-                if state is None or not (waited or state.x or state.credit or state.seen):
+                if state is None:
                     share.flagged.pop(found, None)
                     continue
                 rule = share.table.rules[state.tier]
+                if not (waited or rule.tells(state)):
+                    share.flagged.pop(found, None)
+                    continue
                 due = rule.due(state, now) if tick else state.asked
                 if self.fleet.partition(found) == partition and (waited or due):
                     share.flagged.pop(found, None)
@@ -589,7 +703,7 @@ class Sharing:
         for entry, (a, b, grant, demand) in zip(batch, ANSWER.iter_unpack(reply[REPLY.size :]), strict=True):
             share, rule, here = self._place_of(entry)
             if here:
-                rule.learn(entry, (a, b, grant if status == OK else 0, demand), now, now_us, sent)
+                rule.learn(entry, (a, b, grant if status == OK else 0, demand), now, now_us, sent, status == OK)
                 entry.state.flying = False
                 share.table.note(entry.state.found, entry.state, now)
         return list(dict.fromkeys(entry.state.found for entry in batch if entry.waited))
@@ -601,8 +715,9 @@ class Sharing:
             share, _, here = self._place_of(entry)
             if here:
                 state = entry.state
-                state.fly, state.flying = 0, False
-                state.x = min(state.x + entry.debt, X_MOST)
+                state.flying = False
+                state.x = min(state.x + state.fly, X_MOST)
+                state.fly = 0
                 state.credit = min(state.credit + entry.back, CREDIT_MOST)
                 state.seen = min(state.seen + entry.seen, SEEN_MOST)
                 share.flag(state)
@@ -616,9 +731,10 @@ class Sharing:
                     break
                 rule = share.table.rules[state.tier]
                 skipped = state.flying or state.sight is None or self.fleet.partition(found) != partition
-                if not skipped and rule.level(state, now) < rule.b:
+                if not skipped and rule.restored(state, now):
                     state.flying = True
-                    batch.append(Entry(state.tier * len(self.shares) + index, state, 0, 0, 0, 0, 0, False, True))
+                    held = state.x + rule.leased(state, now) if rule.kind == SHARED_HELD else 0
+                    batch.append(Entry(state.tier * len(self.shares) + index, state, held, 0, 0, 0, 0, False, True))
         if not batch:
             del self.flying[partition]
         return _bytes(batch, [self._place_of(entry)[1].known(entry.state, now) for entry in batch])

@@ -208,17 +208,23 @@ class LimiterMethods(Engine):
     def reset(self, key: Key) -> None:
         """Make `key` as good as new under every limit.
 
-        Of shared limits only what this instance knows is forgotten: what Redis counts against the key stays.
+        Where limits are shared, for all instances: here at once, in Redis with the next exchange (while Redis is away,
+        with the first one after that), in other instances within about a second. What others have admitted and not
+        told Redis yet still counts, and units of a Concurrency limit that others hold stay held. Never waits for Redis.
         """
         super().reset(key)
+        if self._exchange is not None:
+            self._exchange.forget(self.fingerprint(key))
         self._wake(key)
 
     def clear(self) -> None:
         """Make every key as good as new. Not one instant for all: keys hit meanwhile may be cleared or not.
 
-        Of shared limits only what this instance knows is forgotten, as by `reset`.
+        Where limits are shared, for all instances, as `reset` does it for one key.
         """
         super().clear()
+        if self._exchange is not None:
+            self._exchange.forget(None)
         self._waiters.wake()
 
     def reserve(self, key: Key, cost: int, tier: str | None = None) -> Reservation:
@@ -229,8 +235,9 @@ class LimiterMethods(Engine):
         """Units of a Concurrency limit for the length of a `with` or `async with` block.
 
         Other limits of this limiter are taken at the start and not given back. timeout: seconds to wait for a turn; 0
-        raises RateLimited at once when it is not free, None waits without end. Raises TypeError for a limiter without a
-        Concurrency limit, CostTooLarge for a cost that never fits.
+        raises RateLimited at once when it is not free, None waits without end. Where the limit is shared, what this
+        process holds is free again ten seconds after it was killed, or was cut off from Redis. Raises TypeError for a
+        limiter without a Concurrency limit, CostTooLarge for a cost that never fits.
         """
         if not self._holds():
             raise TypeError(f"hold() needs a Concurrency limit; {self!r} has none")
@@ -284,11 +291,13 @@ class LimiterMethods(Engine):
 
         if self._waiters.any(self.fingerprint(key)):
             return timeout_ns, ask, ask(False) if timeout_ns == 0 else None
-        decision = self._take(key, cost, tier)
-        return timeout_ns, ask, decision if decision or timeout_ns == 0 else None
+        if timeout_ns == 0:
+            return timeout_ns, ask, self.check(key, cost, tier)
+        return timeout_ns, ask, self._take(key, cost, tier) or None
 
     def _take(self, key: Key, cost: int, tier: str | None) -> Decision:
-        """`check` for who can wait: where limits are shared and small, nothing is taken ahead of Redis."""
+        """`check` for who can wait (one whose timeout is 0 cannot): where limits are shared and small, nothing is taken
+        ahead of Redis."""
         exchange = self._exchange
         if exchange is not None and exchange.leases_only(self._tier(tier), self.now_ns()):
             return self.claim(key, cost, tier)
@@ -459,8 +468,9 @@ class LimiterMethods(Engine):
     def close(self) -> None:
         """End every wait. Decisions still work; the memory goes with the object.
 
-        Shared limits are settled and leases given back first, within a second. What is decided later is not shared any
-        more: it comes to a stand when the units that may be unsettled are used up.
+        Shared limits are settled and leases given back first, within a second; of a limiter that an event loop serves
+        (`async with`) a thread does so once this has returned, and the end of the process waits for it. What is decided
+        later is not shared any more: it comes to a stand when the units that may be unsettled are used up.
         """
         self._waiters.close()
         if self._exchange is not None:

@@ -16,12 +16,14 @@ from penstock.rate import (
     TokenBucket,
     check_per,
 )
+from penstock.sync.wire import LEASE_NS
 
 TOKEN_BUCKET, SLIDING_WINDOW, SLIDING_LOG, FIXED_WINDOW, CONCURRENCY, SHARED = range(6)
 ALGORITHM_NAMES = ("token-bucket", "sliding-window", "sliding-log", "fixed-window", "concurrency")
-SHARED_BUCKET, SHARED_FIXED, SHARED_SLIDING = range(3)
-"""What kind of limit is shared with other instances."""
+SHARED_BUCKET, SHARED_FIXED, SHARED_SLIDING, SHARED_HELD = range(4)
+"""What kind of limit is shared with other instances; as in sync/wire.py."""
 KAPPA_ONE = 2**16
+CAP_MOST = 2**20 - 1
 SHARED_TAIL_WORDS = 23
 
 HORIZON = 2**57
@@ -102,26 +104,48 @@ def compile_shared(tiers: Sequence[Sequence[Limit]], every_ns: int, kappa: float
 
 
 def _shared(limit: Limit, tag: int, every_ns: int, kappa: float) -> Policy:
-    if isinstance(limit, (SlidingLog, Concurrency)):
+    if isinstance(limit, SlidingLog):
         raise ValueError(f"{limit!r} cannot be shared between instances; use TokenBucket, SlidingWindow or FixedWindow")
+    if isinstance(limit, Concurrency):
+        return _shared_held(limit, tag, every_ns, kappa)
     if isinstance(limit, FixedWindow) and limit.align == "first":
         raise ValueError(f"{limit!r} cannot be shared between instances: its windows must be those of all keys")
-    per_ns, burst = check_per(limit.per), limit.limit
-    kind, turn_ns = SHARED_FIXED if isinstance(limit, FixedWindow) else SHARED_SLIDING, per_ns
+    burst, kind = limit.limit, SHARED_FIXED if isinstance(limit, FixedWindow) else SHARED_SLIDING
     if isinstance(limit, TokenBucket):
-        burst = limit.burst or limit.limit
-        kind, turn_ns = SHARED_BUCKET, burst * per_ns // limit.limit
-    interval_ns = max(INTERVAL_LEAST_NS, min(every_ns, turn_ns // 10))
+        burst, kind = limit.burst or limit.limit, SHARED_BUCKET
+    part = round(kappa * KAPPA_ONE)
+    policy = Policy(SHARED, burst, check_per(limit.per), tag=tag, kind=kind, rate=limit.limit, kappa=part)
+    return policy._replace(interval_ns=max(INTERVAL_LEAST_NS, min(every_ns, shared_turn_ns(policy) // 10)))
+
+
+def shared_turn_ns(policy: Policy) -> int:
+    """Time in which a shared bucket fills, or a window turns. A tenth of it below INTERVAL_LEAST_NS is too fast to be
+    shared well."""
+    return policy.limit * policy.per_ns // policy.rate if policy.kind == SHARED_BUCKET else policy.per_ns
+
+
+def _shared_held(limit: Concurrency, tag: int, every_ns: int, kappa: float) -> Policy:
+    """per_ns: how long Redis counts what an instance holds."""
     return Policy(
         SHARED,
-        burst,
-        per_ns,
+        limit.limit,
+        LEASE_NS,
         tag=tag,
-        kind=kind,
-        rate=limit.limit,
-        interval_ns=interval_ns,
+        kind=SHARED_HELD,
+        interval_ns=max(INTERVAL_LEAST_NS, every_ns),
         kappa=round(kappa * KAPPA_ONE),
     )
+
+
+def cap_of(policy: Policy, instances: int, largest: int) -> int:
+    """Units that one of so many instances may admit ahead of Redis; ps_shared_cap in ext/algorithms/shared.h.
+
+    largest: the largest single cost asked for so far, of any tier; what is above this one's limit is never admitted.
+    """
+    if policy.kappa == 0:
+        return 0
+    part = (policy.kappa * min(policy.limit, 2**46) // KAPPA_ONE) // instances
+    return min(max(part, min(largest, policy.limit)), CAP_MOST)
 
 
 def replace_policies(

@@ -10,11 +10,12 @@ from importlib import resources
 from typing import NamedTuple
 
 import redis
-from simulation.merge import MergeServer
+from simulation.merge import Holder, Holders, MergeServer
 
 from penstock.sync.wire import (
     BUCKET,
     FIXED,
+    HELD,
     SLIDING,
     Entry,
     Header,
@@ -41,7 +42,8 @@ class Batch(NamedTuple):
     @property
     def keys(self) -> list[bytes]:
         """KEYS of the script call."""
-        ours = [f"{PREFIX}s{self.instance.decode()}", f"{PREFIX}m", *(PREFIX + name for name in self.names)]
+        own = [f"{PREFIX}s{self.instance.decode()}", f"{PREFIX}m", f"{PREFIX}r"]
+        ours = [*own, *(PREFIX + name for name in self.names)]
         return [key.encode() for key in ours]
 
     @property
@@ -75,7 +77,7 @@ def contents(client: redis.Redis) -> dict[bytes, bytes | None]:
 
 def random_rule(rng: random.Random) -> Rule:
     """A rule at least some of whose state changes within a test's milliseconds."""
-    kind = rng.choice([BUCKET, BUCKET, FIXED, SLIDING])
+    kind = rng.choice([BUCKET, BUCKET, FIXED, SLIDING, HELD, HELD])
     burst = float(rng.choice([1, 3, 10, 100, 1000, 10**6]))
     length_us = float(rng.choice([500, 5_000, 100_000, 10**6, 86_400 * 10**6]))
     tau_us = 10 ** rng.uniform(-1, 6) if kind == BUCKET else length_us
@@ -105,6 +107,12 @@ def random_state(rng: random.Random, rule: Rule, now_us: float) -> bytes:
     if rule.kind == BUCKET:
         tat = now_us + rng.uniform(-1.0, 2.5) * rule.burst * rule.tau_us
         return struct.pack("<dfI", tat, demand, demand_ms % 2**32)
+    if rule.kind == HELD:
+        holders = tuple(
+            Holder(inst, rng.randrange(1 + int(rule.burst)), now_us / 1000 + rng.randrange(-100, 5_000))
+            for inst in rng.sample([INSTANCE, b"fedcba9876543210", b"f" * 16, b"e" * 16], rng.randrange(4))
+        )
+        return Holders(demand, demand_ms % 2**32, holders).pack()
     number = (int(now_us // rule.tau_us) + rng.choice([-3, -1, -1, 0, 0, 0, 1, 7])) % 2**32
     counts = (float(int(rng.random() * 1.5 * rule.burst)), float(int(rng.random() * 1.5 * rule.burst)))
     return struct.pack("<IddfI", number, *counts, demand, demand_ms % 2**32)

@@ -57,12 +57,21 @@ def server(one_server: Server) -> Server:
 
 
 @pytest.fixture(scope="session")
-def masters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
-    """Three masters of one cluster, which takes seconds to come up; tests leave them alive."""
+def one_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+    """Three masters of one cluster, which takes seconds to come up; tests leave them alive, with their slots."""
     from servers import cluster
 
     with cluster(tmp_path_factory.mktemp("cluster")) as servers:
         yield servers
+
+
+@pytest.fixture
+def masters(one_cluster: list[Server]) -> list[Server]:
+    """Those masters, which know of each other that they are there."""
+    from servers import is_whole
+
+    is_whole(one_cluster)
+    return one_cluster
 
 
 @pytest.fixture

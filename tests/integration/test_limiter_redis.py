@@ -13,7 +13,7 @@ import pytest
 from servers import Server, until
 from sharing import Make, connected, served, settled, state
 
-from penstock import Sync
+from penstock import Concurrency, FixedWindow, Sync, TokenBucket
 from penstock.sync import worker
 
 
@@ -94,6 +94,72 @@ def test_no_key_is_seen_in_redis(shared: Make, server: Server) -> None:
         found = client.keys()
         assert found
         assert not any(b"ada" in key or b"ada" in (client.dump(key) or b"") for key in found)
+
+
+# ---- keys made as good as new ----
+
+
+def used_up(*limiters: Any, keys: tuple[str, ...] = ("k", "other")) -> None:
+    """Has two keys' limits of five used up, and every instance know it."""
+    for key in keys:
+        assert limiters[0].acquire(key, 5, timeout=2)
+        for limiter in limiters:
+            assert not limiter.acquire(key, timeout=0.2)
+
+
+@pytest.mark.parametrize("limit", ["5/hour", FixedWindow(5, 86_400)], ids=str)
+def test_a_reset_key_is_new_for_all(shared: Make, server: Server, limit: Any) -> None:
+    one, other = shared(limit), shared(limit)
+    connected(one, other)
+    used_up(one, other)
+    one.reset("k")
+    assert one.hit("k")
+    until("the other instance", lambda: other.peek("k").allowed)
+    assert not other.peek("other").allowed
+    until("settlement", lambda: settled(one))
+    assert other.acquire("k", 4, timeout=2)
+    assert not one.acquire("k", timeout=0.2)
+    assert state(one).lost == state(other).lost == 0
+
+
+def test_clear_is_for_all_instances_and_all_keys_of_the_name(shared: Make, server: Server) -> None:
+    one, other, stranger = shared("5/hour; 5/day"), shared("5/hour; 5/day"), shared("5/hour", name="stranger")
+    connected(one, other)
+    connected(stranger)
+    used_up(one, other)
+    used_up(stranger, keys=("k",))
+    with server.client() as client:
+        client.set("somebody's", "own")
+        one.clear()
+        until("the other instance", lambda: other.peek("k").allowed and other.peek("other").allowed)
+        assert other.acquire("k", 5, timeout=2)
+        assert one.acquire("other", 5, timeout=2)
+        assert not one.acquire("k", timeout=0.2)
+        assert not stranger.acquire("k", timeout=0.2)
+        assert client.get("somebody's") == b"own"
+    assert state(one).lost == state(other).lost == 0
+
+
+def test_who_waits_elsewhere_is_woken_by_a_reset(shared: Make) -> None:
+    one, other = shared("5/hour"), shared("5/hour")
+    connected(one, other)
+    used_up(one, other, keys=("k",))
+    got = threading.Event()
+    waiter = threading.Thread(target=lambda: other.acquire("k", timeout=20) and got.set())
+    waiter.start()
+    one.reset("k")
+    assert got.wait(20)
+    waiter.join()
+
+
+def test_a_limit_that_is_too_fast_to_share_is_told_once(shared: Make, caplog: pytest.LogCaptureFixture) -> None:
+    shared("10000/second; 5/hour", FixedWindow(7, 0.04), name="fast", every=1.0)
+    shared(TokenBucket(10_000, burst=10))
+    shared("5/hour", Concurrency(5))
+    told = [record.getMessage() for record in caplog.records if "instances exchange" in record.getMessage()]
+    assert [line.split(" is used up")[0] for line in told] == [
+        "limiter 'fast': a limit of 7 per 0.04 s", "limiter 'test': a limit of 10000 per 1 s"
+    ]  # fmt: skip
 
 
 # ---- waiting ----

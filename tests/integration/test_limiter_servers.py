@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import re
 import time
 from base64 import b64encode
 
@@ -36,10 +38,22 @@ def test_no_text_of_a_key_leaves_the_process(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     with server.client() as client, client.monitor() as monitor:
-        limiter = shared("10/second", "100/minute")
+        limiter = shared(tiers={"tier-premium-9": "100/second; 999/hour", "tier-basic-8": "10/second; 100/hour"})
         for caller in CALLERS:
-            assert limiter.hit(caller)
+            assert limiter.hit(caller, tier="tier-basic-8")
+            assert all(limiter.hit_many([caller, caller], tier="tier-premium-9"))
+            assert limiter.peek(caller, tier="tier-premium-9")
+            limiter.refund(caller, tier="tier-premium-9")
+            limiter.reserve(caller, 2, "tier-premium-9").settle(1)
+            limiter.force(caller, tier="tier-premium-9")
+            assert limiter.acquire(caller, timeout=5, tier="tier-premium-9")
+            assert asyncio.run(limiter.acquire_async(caller, timeout=5, tier="tier-premium-9"))
         until("settlement", lambda: settled(limiter))
+        for caller in CALLERS[1:]:
+            limiter.reset(caller)
+        assert all(limiter.hit(caller, tier="tier-premium-9") for caller in CALLERS)
+        limiter.stats()
+        limiter.close()
         client.echo("the end")
         seen: list[str] = []
         until("the monitor", lambda: (seen.append(str(monitor.next_command())), "the end" in seen[-1])[1])
@@ -47,8 +61,8 @@ def test_no_text_of_a_key_leaves_the_process(
         stored = b"\n".join(key + b"=" + (client.dump(key) or b"") for key in keys)
     everything = "\n".join(seen).encode() + stored + caplog.text.encode() + server.log.encode()
     assert "EVALSHA" in "".join(seen)
-    assert len([key for key in keys if key.startswith(b"test:{0}:b")]) == 2 * len(CALLERS)
-    for caller in CALLERS:
+    assert len(set(re.findall(r"test:\{0\}:b[\w-]{15}", "".join(seen)))) >= 2 * len(CALLERS)  # two limits in each tier
+    for caller in (*CALLERS, "tier-premium-9", "tier-basic-8"):
         for part in caller if isinstance(caller, tuple) else (caller,):
             plain = part if isinstance(part, bytes) else str(part).encode()
             for shape in (plain, plain.hex().encode(), b64encode(plain)[:-4]):

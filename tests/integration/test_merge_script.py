@@ -8,10 +8,25 @@ import struct
 import pytest
 import redis
 from batches import INSTANCE, PREFIX, Batch, contents, model, random_entry, random_rule, random_state, script, send
-from servers import Server
-from simulation.merge import MergeServer
+from servers import Server, until
+from simulation.merge import Holders, MergeServer, read_state
 
-from penstock.sync.wire import BUCKET, DUP, FIXED, LOST, OK, SLIDING, Entry, Header, Reply, Rule
+from penstock.sync.names import LETTERS
+from penstock.sync.wire import (
+    BUCKET,
+    DUP,
+    EVERYTHING,
+    FIXED,
+    HELD,
+    LOST,
+    OK,
+    SLIDING,
+    Entry,
+    Header,
+    Reply,
+    Rule,
+    forgetting,
+)
 
 OTHER = b"fedcba9876543210"
 SECOND_US = 1e6
@@ -49,14 +64,15 @@ def compared(client: redis.Redis, oracle: MergeServer, sent: Batch) -> Reply:
     reply = send(client, sent)
     oracle.now_us = int(reply.now_us)
     assert_alike(reply, model(oracle, sent))
-    for key in sent.keys[2:]:
+    for key in sent.keys[3:]:
         stored, expected = client.get(key), oracle.peek(key)
         assert (stored is None) == (expected is None)
         if stored is None or expected is None:
             continue
-        layout = "<dfI" if len(stored) == 16 else "<IddfI"
-        ours, theirs = list(struct.unpack(layout, expected)), list(struct.unpack(layout, stored))
-        assert theirs.pop(-2) == pytest.approx(ours.pop(-2), rel=1e-6)
+        kind = sent.rules[sent.entries[sent.keys.index(key) - 3].rule].kind
+        ours, theirs = list(read_state(kind, expected)), list(read_state(kind, stored))
+        demand = type(read_state(kind, stored))._fields.index("demand")
+        assert theirs.pop(demand) == pytest.approx(ours.pop(demand), rel=1e-6)
         assert theirs == ours
     return reply
 
@@ -77,14 +93,19 @@ def test_random_batches_come_out_as_in_plain_python(each_client: redis.Redis, se
         new, restore = rng.random() < 0.8, rng.random() < 0.2
         seq = last[instance] + 1 if new else max(1, last[instance] - rng.randrange(2))
         entries = [random_entry(rng, rules, now_us, restore) for _ in range(rng.choice([0, 1, 20, 60]))]
-        names = [f"{'bw'[rules[entry.rule].kind > 0]}{entry.rule}-{rng.randrange(12)}" for entry in entries]
+        names = [f"{LETTERS[rules[entry.rule].kind]}{entry.rule}-{rng.randrange(12)}" for entry in entries]
         for name, entry in zip(names, entries, strict=True):
             if rng.random() < 0.1:
                 state = random_state(rng, rules[entry.rule], now_us)
                 each_client.set(PREFIX + name, state, px=10**6)
                 oracle.put((PREFIX + name).encode(), state, 10**6)
         known = min(seq - 1, acked[instance] if rng.random() < 0.9 else 0)
-        header = Header(seq, known, rng.random() < 0.3, rng.choice([5_000, 50_000, 1_000_000]), restore)
+        forget, heard_us = rng.random() < 0.1, rng.choice([0.0, now_us - 1, now_us - rng.randrange(200_000)])
+        if forget:
+            gone = [rng.getrandbits(64), EVERYTHING] if rng.random() < 0.3 else [rng.getrandbits(64)]
+            entries = [forgetting(entry.rule, rng.choice(gone), 1000) for entry in entries]
+        beat = forget or rng.random() < 0.3
+        header = Header(seq, known, beat, rng.choice([5_000, 50_000, 1_000_000]), restore, forget, heard_us)
         reply = compared(each_client, oracle, Batch(header, rules, entries, names, instance))
         now_us = reply.now_us
         statuses.add(reply.status)
@@ -202,6 +223,114 @@ def test_grants_leave_a_fair_part_to_others(each_client: redis.Redis) -> None:
     assert reply.answers[0].grant == int(40 * 10 / (1_810 * T_US / SECOND_US))
 
 
+# ---- units held ----
+
+LEASE_RULE = Rule(HELD, 1e7, 10.0, 0.0, 5.0)
+
+
+def held(seq: int, has: int, want: int = 0, seen: int = 0, instance: bytes = INSTANCE, lease_us: float = 1e7) -> Batch:
+    """A batch in which an instance tells what it has of the units of c0, and asks for more."""
+    rule = LEASE_RULE._replace(tau_us=lease_us)
+    return batch(seq, Entry(0, debt=has, want=want, seen=seen), instance=instance, rules=[rule], names=["c0"])
+
+
+def holders(client: redis.Redis) -> dict[bytes, int]:
+    """Who is known to have how many."""
+    stored = read_state(HELD, client.get(PREFIX + "c0"))
+    assert isinstance(stored, Holders)
+    return {one.inst: one.units for one in stored.holders}
+
+
+def test_held_units_are_told_as_they_are(each_client: redis.Redis) -> None:
+    assert send(each_client, held(1, 3)).answers[0][:3] == (7.0, 3.0, 0)
+    assert send(each_client, held(1, 4, instance=OTHER)).answers[0][:3] == (3.0, 4.0, 0)
+    assert send(each_client, held(2, 3)).answers[0][:3] == (3.0, 3.0, 0)
+    assert send(each_client, held(3, 1)).answers[0][:3] == (5.0, 1.0, 0)
+    assert holders(each_client) == {INSTANCE: 1, OTHER: 4}
+    assert send(each_client, held(4, 0)).answers[0][:3] == (6.0, 0.0, 0)
+    assert holders(each_client) == {OTHER: 4}
+
+
+def test_held_units_are_granted_as_there_is_room_and_once(each_client: redis.Redis) -> None:
+    assert send(each_client, held(1, 2, want=5)).answers[0][:3] == (3.0, 7.0, 5)
+    assert send(each_client, held(1, 2, want=5)).answers[0][:3] == (3.0, 7.0, 0)
+    assert send(each_client, held(1, 0, want=5, instance=OTHER)).answers[0][:3] == (0.0, 3.0, 3)
+    assert send(each_client, held(2, 9)).answers[0][:3] == (-2.0, 9.0, 0)  # on trust, and told
+    assert send(each_client, held(2, 3, want=1, instance=OTHER)).answers[0][:3] == (-2.0, 3.0, 0)
+
+
+def test_what_nobody_tells_of_any_more_comes_back(each_client: redis.Redis) -> None:
+    send(each_client, held(1, 6, lease_us=200_000.0))
+    assert send(each_client, held(1, 0, want=9, instance=OTHER, lease_us=200_000.0)).answers[0].grant == 4
+    until("the end of the lease", lambda: each_client.pttl(PREFIX + "c0") < 1_750)
+    answer = send(each_client, held(2, 4, want=9, instance=OTHER, lease_us=200_000.0)).answers[0]
+    assert answer[:3] == (0.0, 10.0, 6)
+    assert holders(each_client) == {OTHER: 10}
+
+
+# ---- keys made as good as new ----
+
+
+def forget(seq: int, *names: str, fp: int = 7, heard_us: float = 0.0, keep_ms: int = 0) -> Batch:
+    """A batch that makes these keys as good as new."""
+    header = Header(seq, seq - 1, True, T_US, forget=True, heard_us=heard_us)
+    return Batch(header, [BUCKET_RULE], [forgetting(0, fp, keep_ms)] * len(names), list(names))
+
+
+def test_a_key_that_is_forgotten_is_full_and_the_sequence_goes_on(each_client: redis.Redis) -> None:
+    send(each_client, batch(1, Entry(0, debt=40), Entry(0, debt=30)))
+    reply = send(each_client, forget(2, "b0"))
+    assert (reply.status, reply.answers) == (OK, ((0.0, 0.0, 0, 0.0),))
+    assert not each_client.exists(PREFIX + "b0")
+    after = send(each_client, batch(3, Entry(0, debt=1), Entry(0)))
+    assert (after.status, [round(answer.a) for answer in after.answers]) == (OK, [99, 70])
+    assert send(each_client, forget(2, "b0")).status == DUP
+    assert each_client.exists(PREFIX + "b0")
+
+
+def test_other_instances_hear_of_it_once(each_client: redis.Redis) -> None:
+    begin = send(each_client, batch(1, beat=True, instance=OTHER)).now_us
+    forgetting_too = send(each_client, forget(1, "b0", fp=0xFEDC_BA98_7654_3210, heard_us=begin))
+    assert forgetting_too.notices == ()  # not its own
+    header = Header(2, 1, True, T_US, heard_us=begin)
+    heard = send(each_client, Batch(header, [BUCKET_RULE], [], [], OTHER))
+    assert heard.notices == (0xFEDC_BA98_7654_3210,)
+    header = Header(3, 2, True, T_US, heard_us=heard.now_us)
+    assert send(each_client, Batch(header, [BUCKET_RULE], [], [], OTHER)).notices == ()
+    assert 100_000 < each_client.pttl(PREFIX + "r") <= 120_000
+
+
+def test_too_many_to_tell_are_told_as_all(each_client: redis.Redis) -> None:
+    begin = send(each_client, batch(1, beat=True, instance=OTHER)).now_us
+    for seq in range(1, 5):
+        entries = [forgetting(0, seq * 1000 + i) for i in range(150)]
+        header = Header(seq, seq - 1, True, T_US, forget=True)
+        send(each_client, Batch(header, [BUCKET_RULE], entries, [f"b{i}" for i in range(150)]))
+    header = Header(2, 1, True, T_US, heard_us=begin)
+    assert send(each_client, Batch(header, [BUCKET_RULE], [], [], OTHER)).notices == (EVERYTHING,)
+
+
+def test_all_keys_are_forgotten_by_one_notice(each_client: redis.Redis) -> None:
+    rules = [BUCKET_RULE, YEAR_RULES[0], LEASE_RULE]
+    told = [Entry(0, debt=40), Entry(1, debt=30), Entry(2, debt=4)]
+    send(each_client, batch(1, *told, rules=rules, names=["b0", "w1", "c2"], instance=OTHER))
+    before = send(each_client, batch(1)).now_us
+    until("a later millisecond", lambda: each_client.time()[1] // 1000 != before % 1e6 // 1000)
+    send(each_client, forget(2, "b-none", fp=EVERYTHING, keep_ms=10_000_000))
+    assert 9_000_000 < each_client.pttl(PREFIX + "r") <= 10_000_000
+    first = each_client.time()
+    until("a later millisecond", lambda: each_client.time()[1] // 1000 != first[1] // 1000)
+    blank = [Entry(0), Entry(1), Entry(2)]
+    after = send(each_client, batch(3, *blank, rules=rules, names=["b0", "w1", "c2"]))
+    assert [answer.a for answer in after.answers] == [100.0, 0.0, 10.0]
+    again = send(each_client, batch(2, *told, rules=rules, names=["b0", "w1", "c2"], instance=OTHER))
+    assert [round(answer.a) for answer in again.answers] == [60, 30, 6]
+    send(each_client, forget(4, "b1", keep_ms=1))
+    assert 9_000_000 < each_client.pttl(PREFIX + "r") <= 10_000_000
+    later = send(each_client, batch(5, *blank, rules=rules, names=["b0", "w1", "c2"]))
+    assert [round(answer.a) for answer in later.answers] == [60, 30, 6]
+
+
 def test_demand_fades(each_client: redis.Redis) -> None:
     stored = struct.pack("<df", 0.0, 1_000.0)
     number = int(send(each_client, batch(1)).now_us / 1000)
@@ -225,7 +354,7 @@ def test_members_are_those_that_gave_a_sign_of_life(each_client: redis.Redis) ->
     assert scores[b"future"] <= now_ms + 1_000
 
 
-@pytest.mark.parametrize("at", ["b1", "s" + INSTANCE.decode(), "m"])
+@pytest.mark.parametrize("at", ["b1", "s" + INSTANCE.decode(), "m", "r"])
 @pytest.mark.parametrize("kind", ["list", "text"])
 def test_a_foreign_value_is_left_alone_and_nothing_is_applied(each_client: redis.Redis, at: str, kind: str) -> None:
     if kind == "list":
@@ -236,6 +365,14 @@ def test_a_foreign_value_is_left_alone_and_nothing_is_applied(each_client: redis
     with pytest.raises(redis.ResponseError, match="PENSTOCK foreign value at a key of ours"):
         send(each_client, batch(1, Entry(0, debt=1), Entry(0, debt=1), beat=True))
     assert (contents(each_client), each_client.keys()) == before
+
+
+@pytest.mark.parametrize("size", [0, 7, 16, 28, 37])
+def test_what_cannot_be_an_account_of_units_held_is_foreign(each_client: redis.Redis, size: int) -> None:
+    each_client.set(PREFIX + "c0", bytes(size))
+    with pytest.raises(redis.ResponseError, match="PENSTOCK foreign value at a key of ours"):
+        send(each_client, held(1, 3))
+    assert each_client.get(PREFIX + "c0") == bytes(size)
 
 
 def test_a_batch_that_is_malformed_is_refused(each_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pytest
 import redis
 import redis.asyncio
-from servers import Server
+from servers import Server, move_slot, owner_of
 
 from penstock.sync.names import CLUSTER_PARTITIONS, Names, namespace_secret, slot_of, tags
 from penstock.sync.redis import Call, Link, LinkError, Refused, Unknown, read_target
@@ -44,7 +44,7 @@ def batch(names: Names, partition: int, seq: int, keys: int = 3) -> Call:
     places = [names.state(partition, 0, False, fp) for fp in fps]
     header = pack_header(Header(seq, seq - 1, True, 50_000), [Rule(BUCKET, 1e7, 100.0, 100.0, 50.0)], keys)
     entries = pack_entries([Entry(0, debt=1)] * keys)
-    return Call([names.sequence(partition), names.members(partition), *places], header, entries, INST)
+    return Call([*names.own(partition), *places], header, entries, INST)
 
 
 def client_of(servers: list[Server]) -> Any:
@@ -61,12 +61,6 @@ def with_link(given: Any, act: Callable[[Link], Awaitable[T]]) -> T:
             return await act(link)
 
     return asyncio.run(run())
-
-
-def owner_of(servers: list[Server], partition: int) -> int:
-    """Which master has a partition, as the slots were parted."""
-    slot = slot_of(tags(CLUSTER_PARTITIONS)[partition])
-    return next(i for i in range(3) if 16_384 * i // 3 <= slot < 16_384 * (i + 1) // 3)
 
 
 async def until_answered(link: Link, call: Call, within_s: float = 10.0) -> Reply:
@@ -98,20 +92,20 @@ def test_every_partition_is_reached_at_once(masters: list[Server], names: Names,
     else:
         with redis.RedisCluster(host=masters[0].host, port=masters[0].port) as client:
             with_link(client, act)
-    owners = [owner_of(masters, partition) for partition in range(CLUSTER_PARTITIONS)]
+    owners = [owner_of(masters, slot_of(tag)) for tag in tags(CLUSTER_PARTITIONS)]
     assert sorted({owners.count(i) for i in range(3)}) == [5, 6]
 
 
 def test_a_node_given_as_a_plain_server_is_told(masters: list[Server], names: Names) -> None:
     call = batch(names, 0, 1)
-    wrong = masters[(owner_of(masters, 0) + 1) % 3]
+    wrong = masters[(owner_of(masters, slot_of(tags(CLUSTER_PARTITIONS)[0])) + 1) % 3]
     with pytest.raises(Refused, match="a node of a cluster: give a RedisCluster client"):
         with_link(wrong.url, lambda link: link.send(call, 1.0))
 
 
 def test_slots_that_move_meanwhile_lose_and_double_nothing(masters: list[Server], names: Names) -> None:
-    partition, tag = 3, tags(CLUSTER_PARTITIONS)[3]
-    here = owner_of(masters, partition)
+    partition, slot = 3, slot_of(tags(CLUSTER_PARTITIONS)[3])
+    here = owner_of(masters, slot)
     there = (here + 1) % 3
 
     async def act(link: Link) -> list[Reply]:
@@ -120,7 +114,7 @@ def test_slots_that_move_meanwhile_lose_and_double_nothing(masters: list[Server]
         for seq in range(1, 31):
             if seq in (5, 18):
                 turn = (here, there) if seq == 5 else (there, here)
-                moving = asyncio.create_task(asyncio.to_thread(move_slot, masters, slot_of(tag), *turn))
+                moving = asyncio.create_task(asyncio.to_thread(moved, masters, slot, *turn))
             ends.append(await until_answered(link, batch(names, partition, seq)))
             if seq in (12, 25):
                 assert moving is not None
@@ -132,24 +126,16 @@ def test_slots_that_move_meanwhile_lose_and_double_nothing(masters: list[Server]
     assert [round(reply.answers[0].a) for reply in ends] == list(range(99, 69, -1))
 
 
-def move_slot(servers: list[Server], slot: int, source: int, target: int) -> None:
-    """Move one slot with its keys, key by key, as redis-cli --cluster reshard does."""
-    clients = [server.client() for server in servers]
-    ids = [client.execute_command("CLUSTER MYID") for client in clients]
-    clients[target].execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[source])
-    clients[source].execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[target])
-    while keys := clients[source].execute_command("CLUSTER GETKEYSINSLOT", slot, 1):
-        clients[source].execute_command("MIGRATE", servers[target].host, servers[target].port, keys[0], 0, 1_000)
-    for index in (target, source, 3 - source - target):
-        clients[index].execute_command("CLUSTER SETSLOT", slot, "NODE", ids[target])
-    for client in clients:
-        client.close()
+def moved(servers: list[Server], slot: int, source: int, target: int) -> None:
+    """Move one slot with its keys."""
+    with move_slot(servers, slot, source, target):
+        pass
 
 
 @pytest.mark.parametrize("how", ["hangs", "is gone"])
 def test_a_master_that_is_away_takes_only_its_partitions_with_it(masters: list[Server], names: Names, how: str) -> None:
     victim = 1
-    owners = [owner_of(masters, partition) for partition in range(CLUSTER_PARTITIONS)]
+    owners = [owner_of(masters, slot_of(tag)) for tag in tags(CLUSTER_PARTITIONS)]
     theirs = [partition for partition in range(CLUSTER_PARTITIONS) if owners[partition] == victim]
     others = [partition for partition in range(CLUSTER_PARTITIONS) if owners[partition] != victim]
 

@@ -533,7 +533,8 @@ MISFITS = (TypeError, ValueError, RuntimeError)
 
 def sharing(backend: str) -> Any:
     """An engine of limits that instances share, with keys that have something to tell."""
-    policies = compile_shared([[TokenBucket(50)], [TokenBucket(80)]], 50_000_000, 0.5)
+    tiers = [[TokenBucket(50), Concurrency(20)], [TokenBucket(80), Concurrency(30)]]
+    policies = compile_shared(tiers, 50_000_000, 0.5)
     engine = engine_of(backend)(
         policies, {None: 0, "pro": 1}, capacity=8, evict=True, secret=SECRET, clock=ManualClock(10**9), remember=False
     )
@@ -550,6 +551,7 @@ def reply(batch: bytes, status: int = 0) -> bytes:
 def exchange(engine: Any, end: Callable[[Any, bytes], object]) -> object:
     engine.hit("a")
     engine.hit("b", 2, "pro")
+    engine.release("b", 1)
     batch = engine.drain(0, 200, True, {(0, engine.fingerprint("a")): 2})
     assert batch
     return end(engine, batch)
@@ -568,7 +570,8 @@ def ring(engine: Any) -> None:
 
 
 @case("Engine.share", "Engine.drain", "Engine.applied", "Engine.failed", "Engine.restore", "Engine.early",
-      "Engine.largest", "Engine.unsettled", "Engine.claim", "Engine.wake")  # fmt: skip
+      "Engine.largest", "Engine.unsettled", "Engine.claim", "Engine.wake", "Engine.unlearn",
+      "Engine.abandon")  # fmt: skip
 def _(backend: str) -> Iterator[Variant]:
     def applied(engine: Any, batch: bytes) -> object:
         return engine.applied(0, reply(batch), 0)
@@ -579,7 +582,11 @@ def _(backend: str) -> Iterator[Variant]:
     def restored(engine: Any, batch: bytes) -> object:
         return engine.applied(0, reply(engine.restore(0)), 0)
 
-    for name, end in {"applied": applied, "failed": failed, "restored": restored}.items():
+    def abandoned(engine: Any, batch: bytes) -> object:
+        return engine.abandon()
+
+    ends = {"applied": applied, "failed": failed, "restored": restored, "abandoned": abandoned}
+    for name, end in ends.items():
         yield Variant(f"a batch {name}", functools.partial(exchange, sharing(backend), end))
     for wrong in (b"", b"x" * 18, reply(b"", 0), reply(bytes(80), 2), reply(bytes(400))):
         engine = sharing(backend)
@@ -593,6 +600,8 @@ def _(backend: str) -> Iterator[Variant]:
     yield Variant("modes and partitions", lambda: engine.share(3, next(modes)))
     for method in ("early", "largest", "unsettled"):
         yield variant(method, getattr(engine, method))
+    for found in (None, 12345, engine.fingerprint("a")):
+        yield variant(f"unlearn {found}", engine.unlearn, found)
     yield Variant("a bell", lambda: ring(engine), watched=(engine,))
     for fd in (-1, 2**31, "x", 1.5):
         yield variant(f"no bell {fd}", engine.wake, fd, fails=MISFITS)
@@ -602,13 +611,14 @@ def _(backend: str) -> Iterator[Variant]:
 
 
 @case("Limiter.share", "Limiter.drain", "Limiter.applied", "Limiter.failed", "Limiter.restore", "Limiter.early",
-      "Limiter.largest", "Limiter.unsettled", "Limiter.claim", "Limiter.wake", "Limiter.guarantee")  # fmt: skip
+      "Limiter.largest", "Limiter.unsettled", "Limiter.claim", "Limiter.wake", "Limiter.guarantee",
+      "Limiter.unlearn", "Limiter.abandon")  # fmt: skip
 def _(backend: str) -> Iterator[Variant]:
     limiter = used("Limiter", backend)
     yield variant("guarantee", limiter.guarantee)
-    wrong: dict[str, tuple[Any, ...]] = dict.fromkeys(("early", "largest", "unsettled"), ())
+    wrong: dict[str, tuple[Any, ...]] = dict.fromkeys(("early", "largest", "unsettled", "abandon"), ())
     wrong |= {"wake": (1,), "share": (1, [0]), "drain": (0, 1, True, {})}
-    wrong |= {"applied": (0, b"", 0), "failed": (0,), "restore": (0,)}
+    wrong |= {"unlearn": (None,), "applied": (0, b"", 0), "failed": (0,), "restore": (0,)}
     for name, arguments in wrong.items():
         yield variant(f"{name} of limits of its own", getattr(limiter, name), *arguments, fails=MISFITS)
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from engines import BACKENDS, SECRET, engine_of
 
-from penstock import FixedWindow, SlidingWindow, TokenBucket
+from penstock import Concurrency, FixedWindow, SlidingWindow, TokenBucket
 from penstock.clock import ManualClock
 from penstock.policy import compile_shared
 from penstock.rate import Limit
@@ -43,7 +43,7 @@ class Pair:
         self.server_us = self.draw.uniform(0, 1e9)
         choose = self.draw.choice
         shapes = [
-            (self.draw.randrange(3), choose([1, 3, 10, 100, 1000, 10**6]), choose([0.05, 1, 10, 60]))
+            (self.draw.randrange(4), choose([1, 3, 10, 100, 1000, 10**6]), choose([0.05, 1, 10, 60]))
             for _ in range(choose([1, 1, 2]))
         ]
         factors = [1, 3] if self.draw.random() < 0.3 else [1]
@@ -81,7 +81,8 @@ class Pair:
 
     def step(self) -> None:
         kind = self.draw.choices(
-            ("decide", "give", "force", "reset", "wait", "fleet", "look", "exchange"), (55, 5, 2, 1, 12, 2, 5, 18)
+            ("decide", "give", "force", "reset", "unlearn", "abandon", "wait", "fleet", "look", "exchange"),
+            (55, 9, 2, 1, 1, 0.2, 12, 2, 5, 18),
         )[0]
         getattr(self, kind)()
 
@@ -93,16 +94,24 @@ class Pair:
         self.both(lambda engine: getattr(engine, name)(*arguments))
 
     def give(self) -> None:
-        arguments = self.argument()
-        self.both(lambda engine: engine.refund(*arguments))
+        name, arguments = self.draw.choice(["refund", "release"]), self.argument()
+        self.both(lambda engine: getattr(engine, name)(*arguments))
 
     def force(self) -> None:
         arguments = self.argument()
         self.both(lambda engine: engine.force(*arguments))
 
     def reset(self) -> None:
-        key = self.draw.randrange(KEYS)
-        self.both(lambda engine: engine.reset(key))
+        key, all_of_them = self.draw.randrange(KEYS), self.draw.random() < 0.1
+        self.both(lambda engine: engine.clear() if all_of_them else engine.reset(key))
+
+    def unlearn(self) -> None:
+        found = None if self.draw.random() < 0.1 else self.engines[0].fingerprint(self.draw.randrange(KEYS))
+        self.both(lambda engine: engine.unlearn(found))
+
+    def abandon(self) -> None:
+        self.away.clear()
+        self.both(lambda engine: engine.abandon())
 
     def wait(self) -> None:
         seconds = self.draw.choice([0.0001, 0.003, 0.02, 0.05, 0.3, 5])
@@ -155,6 +164,8 @@ class Pair:
 def limit_of(kind: int, limit: int, per: float, factor: int) -> Limit:
     if kind == 0:
         return TokenBucket(limit * factor, per=per, burst=max(1, limit * factor // 2))
+    if kind == 3:
+        return Concurrency(limit * factor)
     return (FixedWindow if kind == 1 else SlidingWindow)(limit * factor, per=per)
 
 

@@ -174,4 +174,5 @@ class Instance:
         fps = struct.unpack(f"<{len(send.fps) // 8}Q", send.fps)
         rules = [struct.unpack_from("<H", send.entries, at)[0] for at in range(0, len(send.entries), ENTRY_BYTES)]
         states = [("state", rule, fp) for rule, fp in zip(rules, fps, strict=True)]
-        return [("sequence", send.partition, self._inst), ("members", send.partition), *states]
+        part = send.partition
+        return [("sequence", part, self._inst), ("members", part), ("notices", part), *states]

@@ -10,8 +10,8 @@ import pytest
 from engines import BACKENDS, SECRET, engine_of, manual_clock
 
 from penstock.clock import NS
-from penstock.policy import compile_shared
-from penstock.rate import FixedWindow, Limit, SlidingWindow, TokenBucket
+from penstock.policy import SHARED_HELD, compile_shared
+from penstock.rate import Concurrency, FixedWindow, Limit, SlidingWindow, TokenBucket
 from penstock.sync.wire import DUP, ENTRY_BYTES, LOST, OK, Answer, Entry, Reply, pack_reply, unpack_entries
 
 MS = 1_000_000
@@ -23,6 +23,8 @@ TIERS: list[list[list[Limit]]] = [
     [[FixedWindow(60, 0.25)]],
     [[SlidingWindow(60, 0.25)], [SlidingWindow(9, 0.25)]],
     [[TokenBucket(40), FixedWindow(30, 1), SlidingWindow(500, 7)]],
+    [[Concurrency(30)], [Concurrency(9)]],
+    [[TokenBucket(40), Concurrency(200)]],
 ]
 
 Batch = dict[tuple[int, int], Entry]
@@ -76,7 +78,8 @@ class Pair:
             a = chance.choice([chance.uniform(-1, 1), float(chance.randrange(-10, 10))]) * policy.limit
             demand = chance.choice([0.0, 1.5, 100.0, chance.uniform(0, 5000)])
             (demand,) = struct.unpack("<f", struct.pack("<f", demand))
-            answers[at] = Answer(a, chance.uniform(0, 1e13), chance.choice([0, 0, 3, 200]), demand)
+            b = float(chance.randrange(12)) if policy.kind == SHARED_HELD else chance.uniform(0, 1e13)
+            answers[at] = Answer(a, b, chance.choice([0, 0, 3, 200]), demand)
         woken = [
             engine.applied(0, pack_reply(Reply(status, 1, now_us, tuple(answers[at] for at in order))), self.sent_ns)
             for engine, order in zip(self.engines, self.orders, strict=True)
@@ -95,7 +98,7 @@ class Pair:
         elif kind < 0.75:
             self.clock.set_ns(self.clock.now_ns() + chance.choice(STEPS))
         elif kind < 0.78:
-            self.both(chance.choice(["refund", "force"]), key, cost, tier)
+            self.both(chance.choice(["refund", "release", "release", "force"]), key, cost, tier)
         elif kind < 0.80:
             self.both("reset", key)
         elif kind < 0.82:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from merge import MergeServer
 
 from penstock._backend import Engine
-from penstock.policy import KAPPA_ONE, SHARED_BUCKET, Policy, compile_shared
+from penstock.policy import KAPPA_ONE, SHARED_BUCKET, Policy, cap_of, compile_shared
 from penstock.rate import Limit
 from penstock.sync.plan import Plan, Send
 from penstock.sync.wire import (
@@ -147,13 +147,11 @@ class Instance:
 
     def cap(self) -> int:
         """Units that this instance may have unsettled, of the first limit."""
-        policy = self.world.policies[0][0]
-        part = (policy.kappa * policy.limit // KAPPA_ONE) // self.instances
-        return max(part, self.engine.largest()[0]) if policy.kappa else 0
+        return cap_of(self.world.policies[0][0], self.instances, self.engine.largest()[0])
 
     def keys(self, number: int, entries: bytes, fps: bytes) -> list[Any]:
         """What stands for the keys of a script call."""
-        listed: list[Any] = [("s", number, self.name), ("m", number)]
+        listed: list[Any] = [("s", number, self.name), ("m", number), ("r", number)]
         for i, (fp,) in enumerate(struct.iter_unpack("<Q", fps)):
             (rule,) = struct.unpack_from("<H", entries, i * ENTRY_BYTES)
             listed.append(("b", rule % len(self.world.policies[0]), fp))
@@ -353,8 +351,7 @@ class Model(Instance):
             for policy, largest in zip(limits, self.engine.largest(), strict=True):
                 bucket = policy.kind == SHARED_BUCKET
                 tau_us = policy.per_ns / 1000 / (policy.rate if bucket else 1)
-                part = (policy.kappa * policy.limit // KAPPA_ONE) // self.instances
-                cap = max(part, largest) if policy.kappa else 0
+                cap = cap_of(policy, self.instances, largest)
                 rules.append(Rule(policy.kind, tau_us, policy.limit, max(policy.limit, 2 * cap * self.instances), cap))
         return rules
 
@@ -547,6 +544,25 @@ class World:
     def _return(self) -> None:
         self.server_away = False
 
+    def befall(self, chance: random.Random, count: int, within_ns: int, crashing: Callable[[Instance], object]) -> None:
+        """Has so many accidents happen: crashes (`crashing` is told of whom), pauses, joins, and outages."""
+
+        def crash() -> None:
+            one = chance.choice(self.instances)
+            if one.alive:
+                crashing(one)
+                one.crash()
+                self.join()
+
+        kinds: list[Callable[[], object]] = [
+            crash,
+            lambda: chance.choice(self.instances).pause(chance.randrange(S)),
+            self.join,
+            lambda: self.outage(S // 2),
+        ]
+        for _ in range(count):
+            self.after(chance.randrange(within_ns), chance.choice(kinds))
+
     # ---- time ----
 
     def after(self, ns: int, call: Callable[[], None]) -> None:
@@ -612,6 +628,27 @@ class World:
         reply = self.server.call(*call)
         if self.random.random() >= self.network.loss:
             self.after(self._way(), lambda: heard(reply))
+
+
+# ---- loads ----
+
+
+def placed(load: str, chance: random.Random, instances: int, length: float) -> tuple[float, int]:
+    """When (seconds from the beginning) and where one call of a load of so many seconds comes.
+
+    even: all alike. skewed: nine tenths at one instance. waves: all at once, twice a second. flash: a tenth of the load
+    at all times, the rest within a twentieth of it. turns: all at one instance, another one every 150 ms.
+    """
+    at, one = chance.uniform(0, length), chance.randrange(instances)
+    if load == "skewed" and chance.random() < 0.9:
+        one = 0
+    elif load == "waves":
+        at = (int(2 * at) + chance.random() * 0.002) / 2
+    elif load == "flash":
+        at = at if chance.random() < 0.1 else length / 2 + at / 20
+    elif load == "turns":
+        one = int(at / 0.15) % instances
+    return at, one
 
 
 # ---- measures ----

@@ -17,6 +17,7 @@ from penstock.sync.names import (
     slot_of,
     tags,
 )
+from penstock.sync.wire import BUCKET, FIXED, HELD, SLIDING
 
 SECRET = namespace_secret("api", None)
 INST = "0011223344556677"
@@ -41,6 +42,9 @@ def test_names_have_the_shape_that_the_protocol_gives_them() -> None:
     names = Names("api", SECRET, INST)
     assert names.sequence(0) == f"api:{{0}}:s{INST}"
     assert names.members(0) == "api:{0}:m"
+    assert names.notices(0) == "api:{0}:r"
+    assert names.own(0) == [names.sequence(0), names.members(0), names.notices(0)]
+    assert [names.state(0, 0, kind, 7)[8] for kind in (BUCKET, FIXED, SLIDING, HELD)] == ["b", "w", "w", "c"]
     assert re.fullmatch(r"api:\{0\}:b[\w-]{4}[\w-]{11}", names.state(0, 3, False, 2**64 - 1))
     assert names.state(0, 3, True, 0) == f"api:{{0}}:w{rule_hash(SECRET, 3)}AAAAAAAAAAA"
     assert names.state(0, 3, False, 1).endswith("AAAAAAAAAAE")  # eight bytes, highest first

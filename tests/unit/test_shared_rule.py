@@ -12,8 +12,8 @@ from engines import SECRET, engine_of, manual_clock
 
 from penstock.clock import NS, ManualClock
 from penstock.policy import compile_shared
-from penstock.rate import FixedWindow, Limit, SlidingWindow, TokenBucket
-from penstock.sync.wire import DUP, ENTRY_BYTES, LOST, OK, Answer, Entry, Reply, pack_reply, unpack_entries
+from penstock.rate import Concurrency, FixedWindow, Limit, SlidingWindow, TokenBucket
+from penstock.sync.wire import DUP, ENTRY_BYTES, LEASE_NS, LOST, OK, Answer, Entry, Reply, pack_reply, unpack_entries
 
 MS = 1_000_000
 T = 50 * MS
@@ -405,17 +405,51 @@ def test_force_goes_below_the_cap(shared: Make) -> None:
 
 
 @pytest.mark.parametrize("clear", [False, True])
-def test_forgetting_gives_no_fresh_cap(shared: Make, clear: bool) -> None:
+def test_a_reset_key_is_new_but_for_what_is_on_its_way(shared: Make, clear: bool) -> None:
     one = shared(TokenBucket(100), instances=4)
     one.hits(5)
-    one.learn(0.0)
+    one.learn(0.0, grant=3)
     one.after(120 * MS).hits(5)
+    assert one.engine.unsettled() != (0, 0, 0)
+    one.told()
+    one.hits(2)
+    flying = one.engine.unsettled()[1]
     if clear:
         one.engine.clear()
     else:
         one.engine.reset("k")
-    assert one.hits(50) == 7
-    assert one.engine.unsettled() == (12, 0, 0)
+    assert one.engine.unsettled() == (0, flying, 0)
+    assert one.hits(50) == 12 - flying
+    one.engine.failed(0)
+    assert one.engine.unsettled()[:2] == (12, 0)
+
+
+def test_what_is_made_new_elsewhere_is_told_here_still(shared: Make) -> None:
+    one = shared(TokenBucket(100), instances=4)
+    one.hits(5)
+    one.learn(20.0, grant=2)
+    one.hits(5)
+    one.engine.unlearn(one.engine.fingerprint("other"))
+    assert one.engine.peek("k").remaining < 9
+    one.engine.unlearn(one.engine.fingerprint("k"))
+    assert one.engine.unsettled() == (3, 0, 0)
+    assert one.hits(50) == 12 - 3
+    one.learn(0.0)
+    one.engine.unlearn(None)
+    assert one.hits(50) == 12
+
+
+def test_a_forked_process_has_nothing_to_tell(shared: Make) -> None:
+    one = shared(TokenBucket(100), instances=4)
+    one.hits(5)
+    one.learn(20.0, grant=2)
+    one.hits(5)
+    one.told(tick=False)
+    one.engine.abandon()
+    assert one.engine.unsettled() == (0, 0, 0)
+    assert one.told() == []
+    assert one.hits(50) <= 12
+    assert one.hits(1, "new") == 1
 
 
 def test_keys_with_anything_to_tell_keep_their_places(shared: Make) -> None:
@@ -548,8 +582,173 @@ def test_use_of_two_windows_counts_in_the_later_one(shared: Make) -> None:
     one.learn(1.0, now_us=6e13 + 1_990_000)
     one.hits(20)
     one.after(12 * MS).hits(3)
-    (entry,) = one.after(MS).told()
-    assert (entry.debt, entry.age_us) == (23, 1000)
+    (entry,) = one.after(700 * MS).told()  # 702 ms into the later one: the age points a quarter into it
+    assert (entry.debt, entry.age_us) == (23, 202_000)
+
+
+def test_use_counts_in_its_window_and_so_do_leases_given_back(shared: Make) -> None:
+    one = shared(FixedWindow(100, 2), instances=1)
+    one.hits(1)
+    one.learn(1.0, grant=5, now_us=6e13 + 1_000_000)
+    one.hits(20)
+    (entry,) = one.after(400 * MS).told()  # 1.4 s into the window
+    assert (entry.debt, entry.back, entry.age_us) == (15, 0, 900_000)
+    one.hear(Answer(21.0, 0.0, 5, 1.0), now_us=6e13 + 1_400_000)
+    (entry,) = one.after(590 * MS).told()
+    assert (entry.debt, entry.back, entry.age_us) == (0, 5, 1_490_000)
+    one.hear(Answer(21.0, 0.0, 0, 1.0), now_us=6e13 + 1_990_000)
+    one.hits(30)
+    (entry,) = one.after(100 * MS).told()  # of the window before, by now
+    assert (entry.debt, entry.age_us) == (30, 90_000 + 1_500_000)
+
+
+# ---- units held ----
+
+
+def test_held_units_are_told_as_they_are_when_they_change(shared: Make) -> None:
+    one = shared(Concurrency(100), instances=4)
+    assert one.hits(20) == 12  # the cap
+    entry = one.learn(88.0, b=12.0, demand=20.0)
+    assert (entry.debt, entry.back, entry.age_us) == (12, 0, 0)
+    assert one.engine.unsettled() == (0, 0, 0)  # Redis knows of them
+    assert one.after(T).told() == []
+    one.hits(1)
+    one.engine.release("k", 3)
+    (entry,) = one.after(T).told()
+    assert entry.debt == 10
+    one.hear(Answer(90.0, 10.0, 0, 20.0))
+    assert one.after(T).told() == []
+
+
+def test_a_place_given_back_is_the_next_callers(shared: Make) -> None:
+    one = shared(Concurrency(10), instances=4, kappa=0.0)
+    assert one.hits(1) == 0
+    one.learn(7.0, grant=3, b=3.0, demand=4.0)
+    assert one.hits(5) == 3
+    one.engine.release("k", 2)
+    assert one.engine.unsettled() == (0, 0, 2)
+    assert one.hits(5) == 2
+    one.engine.release("k", 50)
+    assert one.engine.unsettled() == (0, 0, 3)  # no more than were held
+    assert one.hits(5) == 3
+
+
+def test_what_is_on_trust_goes_back_before_what_is_leased(shared: Make) -> None:
+    one = shared(Concurrency(100), instances=4)
+    one.hits(2)
+    one.learn(90.0, grant=3, b=5.0, demand=1.0)
+    assert one.hits(3 + 4) == 7
+    assert one.engine.unsettled() == (4, 0, 0)
+    one.engine.release("k", 3)
+    assert one.engine.unsettled() == (1, 0, 0)
+    one.engine.release("k", 3)
+    assert one.engine.unsettled() == (0, 0, 2)
+
+
+def test_trust_ends_with_the_room_and_with_the_cap(shared: Make) -> None:
+    one = shared(Concurrency(100), instances=4)
+    one.hits(1)
+    one.learn(5.0, b=1.0, demand=1.0)
+    assert one.hits(20) == 5
+    one.learn(0.0, b=6.0, demand=1.0)
+    assert one.after(3600 * NS).hits(1) == 0  # time brings nothing back
+    one.learn(90.0, b=6.0, demand=1.0)
+    assert one.hits(50) == 12
+
+
+def test_held_units_are_told_again_before_their_lease_ends(shared: Make) -> None:
+    one = shared(Concurrency(100), instances=4)
+    one.hits(5)
+    one.learn(95.0, b=5.0, demand=1.0)
+    one.after(LEASE_NS // 4)
+    assert one.told() == []
+    (entry,) = one.after(LEASE_NS // 12).told()
+    assert entry.debt == 5
+
+
+def test_a_lease_that_ended_counts_no_more(shared: Make) -> None:
+    one = shared(Concurrency(100), instances=4)
+    one.hits(5)
+    one.learn(90.0, grant=3, b=8.0, demand=1.0)
+    one.after(LEASE_NS - LEASE_NS // 64 - 1)  # a little before Redis thinks so
+    assert one.engine.peek("k").remaining == 3 + 12 - 1
+    one.after(1)
+    assert one.engine.unsettled()[0] == 5  # on trust, since Redis has forgotten them
+    assert one.engine.peek("k").remaining == 12 - 5 - 1
+    one.engine.release("k", 5)
+    assert one.engine.unsettled()[0] == 0
+
+
+def test_a_duplicate_grants_nothing_and_renews_nothing(shared: Make) -> None:
+    one = shared(Concurrency(100), instances=4, kappa=0.0)
+    one.hits(1)
+    one.learn(97.0, grant=3, b=3.0, demand=1.0)
+    assert one.hits(3) == 3
+    one.after(LEASE_NS // 2).told()
+    one.hear(Answer(90.0, 10.0, 7, 1.0), status=DUP)
+    assert one.hits(1) == 0
+    (entry,) = one.after(T).told()  # what Redis has of it is too much
+    assert entry.debt == 3
+    one.hear(Answer(90.0, 3.0, 0, 1.0), status=DUP)
+    one.after(LEASE_NS // 2)
+    one.engine.release("k", 3)
+    assert one.hits(1) == 0  # from the first lease on it is over
+
+
+def test_held_units_are_told_to_a_redis_that_forgot(shared: Make) -> None:
+    one = shared(Concurrency(100), Concurrency(50), instances=4)
+    one.hits(5)
+    one.told()
+    one.hear(Answer(95.0, 5.0, 2, 1.0), Answer(45.0, 5.0, 0, 1.0))
+    batch = one.engine.restore(0)
+    entries = unpack_entries(batch[: len(batch) // (ENTRY_BYTES + 8) * ENTRY_BYTES])
+    assert sorted((entry.rule, entry.debt, entry.known) for entry in entries) == [(0, 7, 0.0), (1, 5, 0.0)]
+
+
+def test_release_is_for_held_units_alone(shared: Make) -> None:
+    one = shared(TokenBucket(100), Concurrency(50), instances=4)
+    one.hits(4)
+    one.engine.release("k", 3)
+    assert [(entry.rule, entry.debt) for entry in one.told()] == [(0, 4), (1, 1)]
+
+
+def test_a_forked_process_holds_nothing(shared: Make) -> None:
+    one = shared(Concurrency(100), instances=4)
+    one.hits(5)
+    one.learn(95.0, b=5.0, demand=1.0)
+    one.engine.abandon()
+    one.engine.release("k", 5)
+    assert one.engine.unsettled() == (0, 0, 0)
+    assert one.told() == []
+
+
+def test_a_refusal_by_held_units_is_asked_again_and_ends_with_no_time(shared: Make) -> None:
+    one = shared(Concurrency(10), instances=4)
+    one.hits(1)
+    one.learn(0.0, b=1.0, demand=1.0)
+    decision = one.engine.check("k")
+    assert (decision.allowed, decision.remaining) == (False, 0)
+    assert decision.retry_after == pytest.approx(T / NS)
+    assert decision.reset_after == math.inf
+    assert one.engine.check("k", 11).retry_after == math.inf
+    one.told()
+    one.hear(Answer(0.0, 1.0, 0, 1.0))
+    one.after(T).hits(1)
+    assert one.engine.early() == 0  # known lately
+    one.after(T).hits(1)
+    assert one.engine.early() == 1
+
+
+def test_an_instance_that_knew_of_no_room_asks_again_though_nobody_calls(shared: Make) -> None:
+    one = shared(Concurrency(10), instances=4)
+    one.hits(1)
+    one.engine.release("k")
+    one.learn(0.0, demand=1.0)
+    one.after(LEASE_NS // 4)
+    assert one.told() == []
+    assert len(one.after(LEASE_NS // 12).told()) == 1
+    one.hear(Answer(5.0, 0.0, 0, 1.0))
+    assert one.after(LEASE_NS).told() == []
 
 
 # ---- wrong calls ----

@@ -40,6 +40,12 @@ def test_large_costs_and_long_ways_count() -> None:
     assert shared(TokenBucket(1000), instances=16, interval_ns=4 * T_NS).excess == few.excess + 3 * 1000 * 0.15
 
 
+def test_a_cost_that_one_tier_never_admits_does_not_count_there() -> None:
+    policies = compile_shared([[TokenBucket(10)], [TokenBucket(1000)]], T_NS, 0.5)
+    small, large = guarantee_of([(None, policies[0]), ("pro", policies[1])], 4, T_NS, [600]).bounds
+    assert (small.unsettled, large.unsettled) == (4 * 10, 4 * 600)
+
+
 def test_strict_limits_leave_nothing_unsettled() -> None:
     bound = shared(TokenBucket(1000), instances=16, kappa=0).bounds[0]
     assert bound.unsettled == 0
@@ -49,9 +55,16 @@ def test_strict_limits_leave_nothing_unsettled() -> None:
 def test_windows() -> None:
     found = shared(FixedWindow(1000, 60), SlidingWindow(500, 60), instances=4)
     assert [bound.unsettled for bound in found.bounds] == [500, 248]
-    assert found.excess == pytest.approx(500 + 2 * 1000 / 60 * 0.05)
-    assert found.bounds[0].admitted(60) == pytest.approx(1000 + found.bounds[0].excess)
-    assert found.formula == "admitted(window) <= b + Q + 2*r*T + what arrives within half a round trip of its edges"
+    assert found.excess == 500
+    assert found.bounds[0].admitted(60) == 1000 + 500
+    assert found.formula == "admitted(window) <= b + Q + what arrives within half a round trip of its edges"
+
+
+def test_units_held() -> None:
+    (bound,) = shared(Concurrency(100), instances=4, largest=3).bounds
+    assert (bound.formula, bound.unsettled, bound.excess, bound.admitted(60)) == ("held <= b + Q", 48, 48, 148)
+    (bound,) = shared(Concurrency(100), instances=4, kappa=0).bounds
+    assert (bound.formula, bound.excess) == ("held <= b", 0)
 
 
 def test_small_limits_are_told() -> None:

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from simulation.fleet import MS, Fleet, Instance
+from simulation.merge import Holders, read_state
 
 from penstock.clock import NS
-from penstock.rate import FixedWindow, SlidingWindow, TokenBucket
+from penstock.rate import Concurrency, FixedWindow, SlidingWindow, TokenBucket
 from penstock.sync.plan import AWAY_AFTER, Plan, Send, Sleep, aged
-from penstock.sync.wire import BUCKET, FIXED, Entry, Rule, pack_entries, unpack_entries, unpack_header
+from penstock.sync.wire import BUCKET, FIXED, HELD, Entry, Rule, pack_entries, unpack_entries, unpack_header
 
 FAST = TokenBucket(400)
 
@@ -232,6 +233,101 @@ def test_a_flush_does_not_make_everyone_believe_to_be_alone() -> None:
         assert all(instance.plan.instances(fleet.now) == 6 for instance in fleet.instances)
 
 
+# ---- keys made as good as new ----
+
+
+def reset(instance: Instance, key: str | None) -> None:
+    """As Limiter.reset and clear do it."""
+    if key is None:
+        instance.engine.clear()
+    else:
+        instance.engine.reset(key)
+    instance.plan.forget(None if key is None else instance.engine.fingerprint(key))
+    instance.look()
+
+
+def used_up(fleet: Fleet, *keys: str) -> None:
+    """Admits all that there is of some keys, at every instance, until Redis and each of them know."""
+    fleet.run(4)
+    for _ in range(20):
+        for instance in fleet.instances:
+            for key in keys:
+                instance.hit(key, 10)
+        fleet.run(0.1)
+    for key in keys:
+        assert not any(instance.engine.peek(key).allowed for instance in fleet.instances)
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+@pytest.mark.parametrize("everything", [False, True])
+def test_a_reset_key_is_new_for_all_instances(partitions: int, everything: bool) -> None:
+    fleet = Fleet(TokenBucket(1, 1000, 200), FixedWindow(500, 3600), count=3, partitions=partitions)
+    used_up(fleet, "k", "other")
+    one = fleet.instances[0]
+    reset(one, None if everything else "k")
+    assert one.engine.peek("k").allowed
+    fleet.run(1.1)
+    for instance in fleet.instances:
+        assert instance.engine.peek("k", 20).allowed
+        assert instance.engine.peek("other").allowed == everything
+    assert sum(instance.hit("k", 10) for instance in fleet.instances for _ in range(3)) >= 60
+    fleet.run(0.5)
+    assert 60 <= spent(fleet) <= 100
+    assert all(instance.plan.state(fleet.now).lost == 0 for instance in fleet.instances)
+    assert all(not part.forgets for part in one.plan._partitions)
+
+
+def test_a_reset_during_an_outage_is_told_afterwards() -> None:
+    fleet = Fleet(TokenBucket(1, 1000, 200), count=2)
+    used_up(fleet, "k")
+    fleet.reaches = lambda instance: False
+    fleet.run(2)
+    one = fleet.instances[0]
+    assert one.plan.away
+    reset(one, "k")
+    assert one.engine.peek("k").allowed
+    assert spent(fleet) > 190
+    fleet.run(3)
+    fleet.reaches = lambda instance: True
+    fleet.run(4)
+    assert not one.plan.away
+    assert spent(fleet) == 0
+    assert all(instance.engine.peek("k", 20).allowed for instance in fleet.instances)
+
+
+def test_a_reset_that_meets_lost_writes_comes_after_what_is_restored() -> None:
+    fleet = Fleet(TokenBucket(1, 1000, 200), count=2)
+    used_up(fleet, "k", "other")
+    fleet.server.flush()
+    one = fleet.instances[0]
+    reset(one, "k")
+    fleet.run(0.5)
+    assert one.plan.state(fleet.now).lost >= 1
+    assert one.engine.peek("k", 20).allowed
+    assert spent(fleet, "other") > 190
+
+
+def test_no_more_resets_wait_for_redis_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.sync.plan.FORGETS_MOST", 3)
+    fleet = Fleet(TokenBucket(10))
+    fleet.reaches = lambda instance: False
+    one = fleet.instances[0]
+    for number in range(5):
+        reset(one, f"key {number}")
+    kept = [one.engine.fingerprint(f"key {number}") for number in (2, 3, 4)]
+    assert list(one.plan._partitions[0].forgets) == kept
+
+
+def test_who_waits_for_a_key_that_is_reset_looks_again() -> None:
+    fleet = Fleet(TokenBucket(1, 1000, 20), count=2)
+    used_up(fleet, "k")
+    other = fleet.instances[1]
+    other.woken.clear()
+    reset(fleet.instances[0], "k")
+    fleet.run(1.1)
+    assert other.engine.fingerprint("k") in other.woken
+
+
 # ---- who waits ----
 
 
@@ -352,6 +448,66 @@ def test_redis_is_away_after_three_failures_and_one_partition_alone() -> None:
     fleet.run(4)
     assert not instance.plan.away
     assert all(spent(fleet, f"key {number}") == 0 for number in range(40))  # refilled since
+
+
+@pytest.mark.parametrize(("mode", "held"), [("share", 25), ("closed", 0)])
+def test_units_held_without_redis(mode: str, held: int) -> None:
+    """Each instance holds its part of the limit; who comes back tells what it holds before anything is granted."""
+    fleet = Fleet(Concurrency(100), count=4, on_outage=mode)
+    fleet.run(4)
+    fleet.reaches = lambda instance: False
+    for instance in fleet.instances:
+        instance.hit("other")
+    fleet.run(2)
+    taken = []
+    for instance in fleet.instances:
+        instance.hit("k")
+        fleet.run(0.2)
+        taken.append(sum(instance.hit("k") for _ in range(200)))
+    assert {instance.plan.state(fleet.now).mode for instance in fleet.instances} == {mode}
+    assert all(held - 1 <= units <= held for units in taken)
+    fleet.reaches = lambda instance: True
+    fleet.run(4)
+    fp = fleet.instances[0].engine.fingerprint("k")
+    stored = fleet.server.peek(("state", 0, fp))
+    if mode == "share":
+        holders = read_state(HELD, stored or b"")
+        assert isinstance(holders, Holders)
+        assert sum(one.units for one in holders.holders) == sum(taken) + 4
+    for instance in fleet.instances:
+        instance.engine.release("k", 50)
+    again = 0
+    for _ in range(40):
+        again += sum(instance.hit("k") for instance in fleet.instances)
+        fleet.run(0.05)
+    assert 100 <= again <= 100 + 4 * 12
+
+
+def test_the_use_of_an_outage_is_unsettled() -> None:
+    fleet = Fleet(TokenBucket(1, 1000, 500), count=2)
+    fleet.run(4)
+    fleet.reaches = lambda instance: False
+    fleet.run(2)
+    one = fleet.instances[0]
+    taken = sum(one.hit("k") for _ in range(100))
+    fleet.run(1)
+    assert one.plan.state(fleet.now).mode == "share"
+    assert one.engine.unsettled()[:2] == (0, 0)
+    assert one.plan.state(fleet.now).unsettled == taken > 0
+    fleet.reaches = lambda instance: True
+    fleet.run(4)
+    assert one.plan.state(fleet.now).unsettled == 0
+    assert spent(fleet) == pytest.approx(taken, abs=2)
+
+
+def test_overuse_is_what_is_owed_now() -> None:
+    fleet = Fleet(TokenBucket(200, 1, 100), count=8)
+    fleet.load(1000, 6)
+    states = [instance.plan.state(fleet.now) for instance in fleet.instances]
+    assert all(state.overuse <= 100 for state in states)
+    assert max(state.repaid for state in states) > 0
+    fleet.run(2)
+    assert all(instance.plan.state(fleet.now).overuse == 0 for instance in fleet.instances)
 
 
 def test_a_short_outage_loses_nothing() -> None:

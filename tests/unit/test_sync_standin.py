@@ -11,6 +11,7 @@ from penstock.sync.standin import DRIFT_US, StandIn
 from penstock.sync.wire import (
     BUCKET,
     FIXED,
+    HELD,
     OK,
     SLIDING,
     Answer,
@@ -67,7 +68,7 @@ def test_alone_it_is_what_redis_would_be() -> None:
             age_us = rng.randrange(T_US) if rule.kind == BUCKET else 0
             entry = Entry(0, 0, rng.randrange(30), 0, 0, age_us, rng.randrange(5))
             header = pack_header(Header(seq, seq - 1, False, T_US), [rule], 1)
-            theirs = unpack_reply(server.call(("s", "m", "k"), header, pack_entries([entry]), b"0" * 16), 1)
+            theirs = unpack_reply(server.call(("s", "m", "r", "k"), header, pack_entries([entry]), b"0" * 16), 1)
             ours = settle(standin, entry, now_us, rule=rule, instances=1)
             assert ours[:3] == pytest.approx(theirs.answers[0][:3], abs=1e-6), (seed, seq)
 
@@ -167,6 +168,45 @@ def test_debts_are_counted_once_and_repaid_by_time() -> None:
     assert standin.owed(NOW_US + 100_000) == pytest.approx(15)
     assert standin.owed(NOW_US + 1e6) == 0
     assert learn(standin, Entry(0), Answer(5.0, 0.0, 0, 100.0), NOW_US + 400_000)
+
+
+HELD_RULE = Rule(HELD, 1e7, 100.0, 0.0, 50.0)
+
+
+def test_of_units_held_it_leases_its_part_and_believes_in_no_room() -> None:
+    for mode, granted in (("share", 22), ("closed", 0), ("open", 0)):
+        standin = StandIn(10)
+        standin.begin(NOW_US)
+        assert settle(standin, Entry(0, debt=3), NOW_US, rule=HELD_RULE, mode=mode)[:3] == (0.0, 3 + granted, granted)
+        assert settle(standin, Entry(0, debt=30), NOW_US, rule=HELD_RULE, mode=mode)[:3] == (0.0, 30.0, 0)
+        assert standin.unsettled == 0
+
+
+def test_units_held_are_reported_and_restored_as_they_are() -> None:
+    standin = StandIn(10)
+    learn(standin, Entry(0, debt=7), Answer(93.0, 9.0, 2, 0.0), rule=HELD_RULE)
+    assert standin.restore([HELD_RULE], b"", b"", NOW_US) == (pack_entries([Entry(0, debt=9)]), fps(7))
+    told = pack_entries([Entry(0, debt=4)]), fps(7)
+    assert standin.restore([HELD_RULE], *told, NOW_US) == told
+    standin.begin(NOW_US)
+    settle(standin, Entry(0, debt=8, seen=2), NOW_US, rule=HELD_RULE)
+    assert standin.unreported
+    entries, _ = standin.report([HELD_RULE], 200, now_us=NOW_US, instances=4)
+    assert unpack_entries(entries) == [Entry(0, debt=25, seen=2)]
+
+
+def test_what_was_made_as_good_as_new_is_not_remembered() -> None:
+    for forgotten, left in ((7, fps(8)), (9, fps(8, 7)), (None, b"")):
+        standin = StandIn(10)
+        for key in (7, 8):
+            reply = Reply(OK, 1, NOW_US, (Answer(-1.0, NOW_US + 1e6, 0, 1.0),))
+            standin.learn([BUCKET_RULE], pack_entries([Entry(0)]), fps(key), reply, T_US)
+        standin.begin(NOW_US)
+        settle(standin, Entry(0, debt=5), NOW_US)
+        standin.forget(forgotten, 1)
+        assert standin.restore([BUCKET_RULE], b"", b"", NOW_US)[1] == left
+        assert standin.owed(NOW_US) == pytest.approx(len(left) / 8)
+        assert standin.unreported == (forgotten == 9)
 
 
 def test_no_more_keys_are_remembered_than_there_is_room_for() -> None:

@@ -1,7 +1,7 @@
 """Connections to the masters of a cluster, each on its own: one that is away disturbs no other.
 
-redis-py's client draws the map of slots, and brings commands there that were answered with MOVED, ASK or TRYAGAIN. It
-is not on the usual way, because it closes its connections to all nodes when one fails (up to 7.1 at least).
+redis-py's client draws the map of slots and nothing else, because it closes its connections to all nodes when one fails
+(up to 7.1 at least).
 """
 
 from __future__ import annotations
@@ -10,13 +10,17 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from penstock.sync.failures import BeforeSending, Silence, code_of, is_refusal
-from penstock.sync.ways import CONNECT_S, Command, Single, once, script, unsent
+from penstock.sync.failures import BeforeSending, Moving, code_of, is_refusal
+from penstock.sync.ways import CONNECT_S, Command, Single, once, unsent
 
 NODE_S = 0.5
 """Seconds for a node to be connected to, and to answer, when the map of slots is drawn."""
 REDRAW_S = 1.0
 """The map is drawn anew after failures, in the background, but not more often than this."""
+HOPS_MOST = 2
+"""So often a command goes at once where it is pointed to; then it waits before."""
+AGAIN_S = 0.005
+"""How long it waits, for a slot or some of its keys to arrive."""
 
 
 class Cluster:
@@ -32,48 +36,53 @@ class Cluster:
         self._addresses = list(addresses)
         self._settings = {**settings, "socket_timeout": NODE_S, "socket_connect_timeout": NODE_S}
         self._kind, self._own = kind, own
-        self._nodes: dict[str, Single] = {}
+        self._nodes: dict[tuple[str, int], Single] = {}
         self._map: Any = None
         self._drawn_s = 0.0
         self._drawing: asyncio.Task[None] | None = None
 
     async def ask(self, command: Command, key: str, timeout_s: float) -> Any:
-        """Send a command about `key` to the node that has it, and return the answer to it."""
-        node = await self._node(key)
-        try:
-            return await node.ask(command, key, timeout_s)
-        except Exception as error:
-            elsewhere = code_of(error) in ("ASK", "MOVED", "TRYAGAIN")
-            if elsewhere or not is_refusal(error) or code_of(error) == "CLUSTERDOWN":
-                self._redraw()
-            if not elsewhere:
-                raise
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await self._map.execute_command(*command)
-        except TimeoutError:
-            raise Silence(timeout_s) from None
+        """Send a command about `key` to the node that has it, and return the answer to it.
+
+        It follows where nodes point to while the key's slot moves, and waits for keys that are on their way.
+        """
+        loop = asyncio.get_running_loop()
+        node, asking, hops, end_s = await self._node(key), False, 0, loop.time() + timeout_s
+        while True:
+            try:
+                return await node.ask(command, key, timeout_s, asking)
+            except Exception as error:
+                code = code_of(error)
+                elsewhere = code in ("ASK", "MOVED", "TRYAGAIN")
+                if elsewhere or not is_refusal(error) or code == "CLUSTERDOWN":
+                    self._redraw()
+                if not elsewhere:
+                    raise
+                if code != "TRYAGAIN":
+                    node, asking = self._pointed(error, node), code == "ASK"
+            if loop.time() >= end_s:
+                raise Moving
+            hops += 1
+            if hops > HOPS_MOST or code == "TRYAGAIN":
+                await asyncio.sleep(AGAIN_S)
 
     async def load(self, key: str, timeout_s: float) -> None:
         """Load the script on every master, since a slot on the move is asked for at two."""
         await self._node(key)
-        loads = [self._load(node) for node in self._map.get_primaries()]
-        async with asyncio.timeout(timeout_s):
-            await asyncio.gather(*loads, return_exceptions=True)  # what is wrong with one, the calls to it tell
-
-    async def _load(self, node: Any) -> None:
-        await self._map.execute_command("SCRIPT LOAD", script()[0], target_nodes=[node])
+        masters = [self._single(node.host, int(node.port)) for node in self._map.get_primaries()]
+        loads = [master.load(key, timeout_s) for master in masters]
+        await asyncio.gather(*loads, return_exceptions=True)  # what is wrong with one, the calls to it tell
 
     async def aclose(self) -> None:
         """Close every connection to every node."""
         if self._drawing is not None:
-            self._drawing.cancel()
-            await asyncio.wait([self._drawing])
-        nodes, self._nodes, client, self._map = self._nodes, {}, self._map, None
+            drawing = self._drawing
+            await asyncio.wait([drawing], timeout=NODE_S)  # cut short, redis-py would leave connections open
+            drawing.cancel()
+            await asyncio.wait([drawing])
+        nodes, self._nodes, self._map = self._nodes, {}, None
         for node in nodes.values():
             await node.aclose()
-        if client is not None:
-            await client.aclose()
 
     async def _node(self, key: str) -> Single:
         if self._map is None:
@@ -85,10 +94,18 @@ class Cluster:
         except Exception as error:  # nobody has its slot
             self._redraw()
             raise BeforeSending(error) from None
-        name = f"{place.host}:{place.port}"
-        if name not in self._nodes:
-            self._nodes[name] = Single(self._kind, {**self._own, "host": place.host, "port": place.port}, None)
-        return self._nodes[name]
+        return self._single(place.host, int(place.port))
+
+    def _single(self, host: str, port: int) -> Single:
+        if (host, port) not in self._nodes:
+            self._nodes[host, port] = Single(self._kind, {**self._own, "host": host, "port": port}, None)
+        return self._nodes[host, port]
+
+    def _pointed(self, error: Any, node: Single) -> Single:
+        """The node that an answer of MOVED or ASK names. Without a host it is that of who answers."""
+        place = error.host or node.host, int(error.port)
+        remap = self._settings.get("address_remap")
+        return self._single(*(remap(place) if remap else place))
 
     def _redraw(self) -> None:
         """Draw the map in the background, unless that was just done or is being done."""
@@ -117,13 +134,10 @@ class Cluster:
             async with asyncio.timeout(CONNECT_S):
                 await client.initialize()
         except BaseException as error:
-            await client.aclose()
             raise unsent(error, CONNECT_S) from None
-        old, self._map = self._map, client
-        places = [(node.host, int(node.port)) for node in client.get_nodes()]
-        self._addresses = places
-        names = {f"{host}:{port}" for host, port in places}
-        for name in self._nodes.keys() - names:
-            await self._nodes.pop(name).aclose()
-        if old is not None:
-            await old.aclose()
+        finally:
+            await client.aclose()  # of its connections; what it knows stays
+        self._map = client
+        self._addresses = [(node.host, int(node.port)) for node in client.get_nodes()]
+        for place in self._nodes.keys() - set(self._addresses):
+            await self._nodes.pop(place).aclose()

@@ -8,13 +8,13 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, cast
 
-from penstock.policy import KAPPA_ONE, Policy
+from penstock.policy import INTERVAL_LEAST_NS, KAPPA_ONE, Policy, shared_turn_ns
 from penstock.sync import worker
 from penstock.sync.guarantee import Guarantee, guarantee_of
 from penstock.sync.names import check_namespace, namespace_secret
 from penstock.sync.plan import Plan, SharingEngine
 from penstock.sync.redis import read_target
-from penstock.sync.task import CLOSE_S, Courier, Member, SharingLimiter, bell_of
+from penstock.sync.task import CLOSE_S, Courier, Member, SharingLimiter, bell_of, log
 from penstock.sync.wire import EPOCH_S
 
 if TYPE_CHECKING:
@@ -62,8 +62,22 @@ class Exchange:
         self._policies = policies
         self._waited = waited
         self._epoch_us = wall_ns / 1000 - EPOCH_S * 1e6
+        self._warn_of_fast_limits()
         self._make(limiter)
         self._join()
+
+    def _warn_of_fast_limits(self) -> None:
+        """One line of limits that change faster than instances can tell each other."""
+        fast = [one for limits in self._policies for one in limits if shared_turn_ns(one) // 10 < INTERVAL_LEAST_NS]
+        if fast:
+            log.warning(
+                "limiter %r: a limit of %s is used up and back within %g s, and instances exchange every %g s at most:"
+                " together they may admit more, as guarantee() says",
+                self.name,
+                " and ".join(f"{one.rate} per {one.per_ns / 1e9:g} s" for one in fast),
+                max(shared_turn_ns(one) for one in fast) / 1e9,
+                INTERVAL_LEAST_NS / 1e9,
+            )
 
     def _make(self, limiter: SharingLimiter) -> None:
         """A plan and a member, as an instance that nobody has heard of; let go when the limiter is."""
@@ -109,6 +123,15 @@ class Exchange:
     def ask(self, fingerprint: int) -> None:
         """Somebody waits for this key."""
         self._member.plan.ask(fingerprint)
+        self._nudge()
+
+    def forget(self, fingerprint: int | None) -> None:
+        """A key, or all (None), was made as good as new: Redis and the other instances are to do the same."""
+        if not self._closed:
+            self._member.plan.forget(fingerprint)
+            self._nudge()
+
+    def _nudge(self) -> None:
         if self._courier is not None:
             self._courier.nudge()
         else:
@@ -141,14 +164,16 @@ class Exchange:
             self._member.plan.replace(policies)
 
     def close(self) -> None:
-        """Settles and gives leases back, within CLOSE_S; after that this instance is none any more. Where an event loop
-        serves it only the latter, since the loop may be the one that is waiting for this."""
+        """Settles and gives leases back, within CLOSE_S; after that this instance is none any more. What an event loop
+        served a thread settles, and goes on when this has returned, since the loop may be the one that calls."""
         if self._closed:
             return
         self._closed = True
-        if self._courier is not None:
+        if self._courier is None:
+            worker.close(self._key, self._member)
+        else:
             self._courier.leave(self._member)
-        worker.close(self._key, self._member)
+            worker.take_over(self._key, self._target, self._member)
 
     async def enter(self) -> None:
         """Is served by this event loop from now on, instead of a thread."""

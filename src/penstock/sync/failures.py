@@ -50,6 +50,10 @@ class Silence(Exception):
         super().__init__(waited_s)
 
 
+class Moving(Exception):
+    """The part of a cluster that a command is about has been on the move all the time."""
+
+
 class BeforeSending(Exception):
     """Wraps what went wrong before the batch was sent."""
 
@@ -79,6 +83,7 @@ _CODE_OF_CLASS = {
     "OutOfMemoryError": "OOM",
     "ReadOnlyError": "READONLY",
     "SlotNotCoveredError": "CLUSTERDOWN",
+    "Moving": "TRYAGAIN",
     "TryAgainError": "TRYAGAIN",
 }
 """redis-py cuts the code off errors that it has a class for."""
@@ -108,7 +113,8 @@ def is_refusal(error: BaseException) -> bool:
     """Whether it is an answer of the server's, after which nothing is applied: the script fails before it writes."""
     from redis.exceptions import ResponseError
 
-    return isinstance(error, ResponseError) or code_of(error) in ("LOADING", "NOAUTH", "WRONGPASS", "CLUSTERDOWN")
+    codes = ("CLUSTERDOWN", "LOADING", "NOAUTH", "TRYAGAIN", "WRONGPASS")
+    return isinstance(error, ResponseError) or code_of(error) in codes
 
 
 def code_of(error: BaseException) -> str:

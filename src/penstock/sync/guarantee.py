@@ -6,19 +6,20 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from penstock.clock import NS
-from penstock.policy import SHARED_BUCKET, Policy
+from penstock.policy import SHARED_BUCKET, SHARED_HELD, Policy, cap_of
 from penstock.rate import Concurrency, Limit, TokenBucket, check_per
-from penstock.sync.plan import cap_of
 
 
 @dataclasses.dataclass(frozen=True)
 class Bound:
     """The guarantee of one limit.
 
-    tier, limit_index: which one. formula: what is never exceeded, in any interval of t seconds (buckets) or in each
-    window of the server's clock. burst: b, or the window's limit. rate: r, units per second. interval: T, seconds.
-    instances: N. unsettled: Q, what all instances may have admitted that Redis has not heard of. excess: units above
-    what one exact limit would admit in the same interval.
+    tier, limit_index: which one. formula: what is never exceeded, in any interval of t seconds (buckets), in each
+    window of the server's clock, or at any instant (units held; those of an instance that is cut off from Redis count
+    for ten seconds), as long as Redis is there and loses nothing; else what `on_outage` says. burst: b, the window's
+    limit, or units held at once. rate: r, units per second. interval: T, seconds. instances: N. unsettled: Q, what all
+    instances may have admitted that Redis has not heard of. excess: units above what one exact limit would admit in the
+    same interval.
     """
 
     tier: str | None
@@ -32,7 +33,8 @@ class Bound:
     excess: float
 
     def admitted(self, seconds: float) -> float:
-        """Units that are admitted at most in an interval of so many seconds; for windows, in any one window."""
+        """Units that are admitted at most in an interval of so many seconds; for windows, in any one window; for units
+        held, at once."""
         return self.burst + self.excess + (self.rate * seconds if "r*t" in self.formula else 0.0)
 
     def __str__(self) -> str:
@@ -66,9 +68,10 @@ class Guarantee:
 BUCKET_FORMULA = "admitted(t) <= b + r*t + 3*r*T + 2*Q"
 STRICT_FORMULA = "admitted(t) <= b + r*t + 3*r*T + N"
 """Without trust every instance may still hold a lease of one unit."""
-WINDOW_FORMULA = "admitted(window) <= b + Q + 2*r*T + what arrives within half a round trip of its edges"
-"""2*r*T: leases that come back as the window turns are taken from the next one's count."""
-EXACT_BUCKET, EXACT_WINDOW = "admitted(t) <= b + r*t", "admitted(window) <= b"
+WINDOW_FORMULA = "admitted(window) <= b + Q + what arrives within half a round trip of its edges"
+HELD_FORMULA = "held <= b + Q"
+"""As long as no instance that holds any is cut off from Redis for longer than LEASE_NS (wire.py)."""
+EXACT_BUCKET, EXACT_WINDOW, EXACT_HELD = "admitted(t) <= b + r*t", "admitted(window) <= b", "held <= b"
 
 
 def guarantee_of(
@@ -91,18 +94,22 @@ def _bound(
     rate = policy.rate * NS / policy.per_ns
     interval = max(policy.interval_ns, interval_ns) / NS
     unsettled = instances * cap_of(policy, instances, largest)
-    bucket = policy.kind == SHARED_BUCKET
-    excess = 3 * rate * interval + (2 * unsettled if policy.kappa else instances)
+    formula, excess = WINDOW_FORMULA, float(unsettled)
+    if policy.kind == SHARED_HELD:
+        formula = HELD_FORMULA if policy.kappa else EXACT_HELD
+    elif policy.kind == SHARED_BUCKET:
+        formula = BUCKET_FORMULA if policy.kappa else STRICT_FORMULA
+        excess = 3 * rate * interval + (2 * unsettled if policy.kappa else instances)
     return Bound(
         tier=tier,
         limit_index=index,
-        formula=WINDOW_FORMULA if not bucket else BUCKET_FORMULA if policy.kappa else STRICT_FORMULA,
+        formula=formula,
         burst=policy.limit,
         rate=rate,
         interval=interval,
         instances=instances,
         unsettled=unsettled,
-        excess=excess if bucket else unsettled + 2 * rate * interval,
+        excess=excess,
     )
 
 
@@ -115,7 +122,7 @@ def exact(tiers: Mapping[str | None, Sequence[Limit]]) -> Guarantee:
 
 def _exact(tier: str | None, index: int, limit: Limit) -> Bound:
     if isinstance(limit, Concurrency):
-        return Bound(tier, index, "held <= b", limit.limit, 0.0, 0.0, 1, 0, 0.0)
+        return Bound(tier, index, EXACT_HELD, limit.limit, 0.0, 0.0, 1, 0, 0.0)
     burst, formula = limit.limit, EXACT_WINDOW
     if isinstance(limit, TokenBucket):
         burst, formula = limit.burst or limit.limit, EXACT_BUCKET

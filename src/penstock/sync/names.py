@@ -13,6 +13,8 @@ SLOTS = 16_384
 """Hash slots of a Redis cluster."""
 STANDALONE_PARTITIONS, CLUSTER_PARTITIONS = 1, 16
 NAMESPACE_MOST = 100
+LETTERS = "bwwc"
+"""Of the kinds of rules: bucket, fixed and sliding window, units held (Concurrency)."""
 
 
 def check_namespace(name: object) -> str:
@@ -79,7 +81,7 @@ class Names:
         self._secret = secret
         self._prefixes = [f"{namespace}:{{{tag}}}:" for tag in tags(partitions)]
         self._inst = inst
-        self._rules: dict[tuple[int, bool], str] = {}
+        self._rules: dict[tuple[int, int], str] = {}
 
     @property
     def partitions(self) -> int:
@@ -94,16 +96,24 @@ class Names:
         """The set of living instances."""
         return f"{self._prefixes[partition]}m"
 
+    def notices(self, partition: int) -> str:
+        """The set of keys that were made as good as new."""
+        return f"{self._prefixes[partition]}r"
+
+    def own(self, partition: int) -> list[str]:
+        """The keys that every batch of a partition begins with."""
+        return [self.sequence(partition), self.members(partition), self.notices(partition)]
+
     @property
     def agreement(self) -> str:
         """What instances agree on (agreement.py); one for all, however many partitions they believe in."""
         return f"{self.namespace}:{{{tags(1)[0]}}}:c"
 
-    def state(self, partition: int, rule: int, window: bool, fp: int) -> str:
-        """The bucket, or the window, of a fingerprint under a rule."""
-        middle = self._rules.get((rule, window))
+    def state(self, partition: int, rule: int, kind: int, fp: int) -> str:
+        """What is stored of a fingerprint under a rule, of a kind as in wire.py."""
+        middle = self._rules.get((rule, kind))
         if middle is None:
-            middle = self._rules[rule, window] = ("w" if window else "b") + rule_hash(self._secret, rule)
+            middle = self._rules[rule, kind] = LETTERS[kind] + rule_hash(self._secret, rule)
         return f"{self._prefixes[partition]}{middle}{urlsafe_b64encode(fp.to_bytes(8, 'big'))[:11].decode()}"
 
 

@@ -12,29 +12,36 @@ still knock; what of the outage's use still counts is told meanwhile.
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
-from penstock.policy import KAPPA_ONE, SHARED_BUCKET, Policy
+from penstock.policy import SHARED_BUCKET, Policy, cap_of
 from penstock.sync.names import partition_of
 from penstock.sync.standin import StandIn
 from penstock.sync.state import SyncState
 from penstock.sync.wire import (
+    BUCKET,
     DUP,
     ENTRIES_MOST,
     ENTRY,
     ENTRY_BYTES,
+    EVERYTHING,
+    HELD,
     LOST,
     Answer,
     Header,
     Reply,
     Rule,
     WireError,
+    forgetting,
+    pack_entries,
     pack_header,
     pack_reply,
     unpack_reply,
+    without_notices,
 )
 
 MS = 1_000_000
@@ -61,6 +68,10 @@ PATIENCE_NS = 350 * MS
 STAY_NS = SECOND
 """After Redis is back the stand-in stays so long."""
 KNOWN_MOST = 65_536
+FORGETS_MOST = 65_536
+"""Keys made as good as new while Redis is away, of which it is told when it is back; of more the first are let go."""
+MARK_MOST_MS = 2**31 - 1
+"""So long it is kept in mind at most that all keys were made as good as new."""
 
 NORMAL, OPEN, CLOSED = 0, 2, 3
 """Modes of an engine's partition."""
@@ -79,6 +90,8 @@ class SharingEngine(Protocol):
     def restore(self, partition: int) -> bytes: ...
     def early(self) -> int: ...
     def unsettled(self) -> tuple[int, int, int]: ...
+    def unlearn(self, fingerprint: int | None) -> None: ...
+    def abandon(self) -> None: ...
     def largest(self) -> list[int]: ...
 
 
@@ -101,10 +114,13 @@ class Sleep(NamedTuple):
 class Batch:
     """Entries on their way to Redis, in pieces of ENTRIES_MOST; each piece is one script call with a number of its own.
 
-    of_engine: whether the engine waits for the answer. early: not of a tick.
+    of_engine: whether the engine waits for the answer. early: not of a tick. forgets: the fingerprints that it makes as
+    good as new; such a batch tells nothing else.
     """
 
-    __slots__ = ("answers", "beat", "begin", "early", "entries", "fps", "of_engine", "restore", "sent_ns", "since_ns")
+    __slots__ = (
+        "answers", "beat", "begin", "early", "entries", "forgets", "fps", "of_engine", "restore", "sent_ns", "since_ns",
+    )  # fmt: skip
 
     def __init__(self, packed: bytes, now: int, *, of_engine: bool, early: bool = False) -> None:
         self.entries, self.fps = split(packed)
@@ -113,6 +129,7 @@ class Batch:
         self.of_engine = of_engine
         self.early = early
         self.beat = self.restore = False
+        self.forgets: tuple[int, ...] = ()
         self.begin = 0  # the first entry of the piece on its way
         self.answers: list[Answer] = []
 
@@ -155,6 +172,8 @@ class Partition:
         self.beat_ns = now
         self.more: bool | None = None  # the last drain was full: as a tick (True) or early (False), go on
         self.asked = False  # to be early
+        self.forgets: dict[int, None] = {}  # made as good as new, and Redis is not told yet
+        self.heard_us = 0.0  # server time of the last notices heard
         self.gap_ns = EARLY_GAP_NS
         self.drained_ns = now - SECOND
         self.budget = float(EARLY_BURST)
@@ -197,6 +216,7 @@ class Plan:
         self._members = 0
         self._fewer_ns: int | None = None  # since when Redis counts fewer
         self._asked: deque[int] = deque()
+        self._forgotten: deque[int] = deque()
         self._woken: list[int] = []
         self._poll_ns = now
         self._closing = False
@@ -242,6 +262,12 @@ class Plan:
         self._asked.append(fingerprint)
         self._poll_ns = 0
 
+    def forget(self, fingerprint: int | None) -> None:
+        """A key, or all (None), was made as good as new here: Redis, and with its next beat each other instance, is to
+        do the same. From any thread."""
+        self._forgotten.append(EVERYTHING if fingerprint is None else fingerprint)
+        self._poll_ns = 0
+
     def rung(self) -> None:
         """A key wants to be early."""
         self._poll_ns = 0
@@ -283,13 +309,16 @@ class Plan:
         """Whether nothing is left to tell Redis, or nobody there to tell it."""
         if self.away:
             return True
-        return not any(part.batch for part in self._partitions) and not any(self._engine.unsettled())
+        if self._forgotten or any(part.batch or part.forgets for part in self._partitions):
+            return False
+        return not any(self._engine.unsettled())
 
     def state(self, now: int) -> SyncState:
         """What stats().sync shows."""
         unsettled, flying, credit = self._engine.unsettled()
-        overuse = sum(part.standin.overuse for part in self._partitions)
-        owed = sum(part.standin.owed(self._server_us(now)) for part in self._partitions)
+        ever = sum(part.standin.overuse for part in self._partitions)
+        owed = sum((part.standin.owed(self._server_us(now)) for part in self._partitions), 0.0)
+        alone = sum(part.standin.unsettled for part in self._partitions)
         return SyncState(
             connected=self._batches > 0 and self._error is None,
             mode=self._on_outage if self.away else "normal",
@@ -298,10 +327,10 @@ class Plan:
             round_trip=None if self._round_trip_ns is None else self._round_trip_ns / SECOND,
             keys=self._last_keys,
             batches=self._batches,
-            unsettled=unsettled + flying,
+            unsettled=unsettled + flying + alone,
             leased=credit,
-            overuse=overuse,
-            repaid=max(0.0, overuse - owed),
+            overuse=owed,
+            repaid=max(0.0, ever - owed),
             duplicates=self._duplicates,
             lost=self._lost,
             error=self._error,
@@ -309,12 +338,7 @@ class Plan:
 
     def abandon(self) -> None:
         """Drops leases and what is unsettled: after a fork they are the parent's."""
-        for part in self._partitions:
-            flying = part.batch is not None and part.batch.of_engine
-            batch = part.batch if flying else self._drain(part, 0, True, {})
-            while batch is not None:
-                self._applied(part, part.standin.echo(self.rules(0), batch.entries, batch.fps), 0)
-                batch = self._drain(part, 0, True, {})
+        self._engine.abandon()
 
     # ---- what the driver tells ----
 
@@ -332,7 +356,7 @@ class Plan:
         if reply.status == LOST:
             self._restore(part, batch, now)
         else:
-            self._arrived(part, batch, reply, packed, now)
+            self._arrived(part, batch, reply, without_notices(packed, reply), now)
         self._share(now)
 
     def failed(self, partition: int, error: str, now: int) -> None:
@@ -347,6 +371,7 @@ class Plan:
         """Looks for keys that want to be early, and for a changed number of instances."""
         often_ns = min(max(self._interval_ns // 10, POLL_LEAST_NS), POLL_MOST_NS)
         self._poll_ns = now + (self._interval_ns if self._rings else often_ns)
+        self._sort_forgotten()
         early = self._engine.early()
         while self._asked:
             early |= 1 << partition_of(self._asked.popleft(), len(self._partitions))
@@ -354,6 +379,17 @@ class Plan:
             for part in self._partitions:
                 part.asked = part.asked or bool(early >> part.index & 1)
         self._share(now)
+
+    def _sort_forgotten(self) -> None:
+        """Puts what was made as good as new where its partition, or each, finds it."""
+        while self._forgotten:
+            fp = self._forgotten.popleft()
+            count = len(self._partitions)
+            for part in self._partitions if fp == EVERYTHING else [self._partitions[partition_of(fp, count)]]:
+                part.forgets[fp] = None
+                part.standin.forget(None if fp == EVERYTHING else fp, len(self._policies))
+                if len(part.forgets) > FORGETS_MOST:
+                    del part.forgets[next(iter(part.forgets))]
 
     def _jittered(self, part: Partition) -> int:
         interval_ns = part.interval_ns // 4 if self._closing else part.interval_ns
@@ -383,12 +419,25 @@ class Plan:
             return self._away(part, now)
         if part.batch is not None:
             return self._send(part, part.batch, now) if now >= part.retry_ns else part.retry_ns
-        batch = self._drained(part, now)
+        batch = self._forgetting(part, now) if part.forgets else self._drained(part, now)
         if batch is None and now >= part.beat_ns:
             batch = Batch(b"", now, of_engine=False)
         if batch is not None:
             return self._begin(part, batch, now)
         return min(part.tick_ns, part.beat_ns, self._early_ns(part, now) if part.asked else part.tick_ns)
+
+    def _forgetting(self, part: Partition, now: int) -> Batch:
+        """A batch that has Redis make keys as good as new, under every rule."""
+        fps = tuple(part.forgets)[: max(1, ENTRIES_MOST // len(self._policies))]
+        if EVERYTHING in part.forgets:
+            fps = (EVERYTHING,)
+        keep_ms = min(MARK_MOST_MS, math.ceil(max(_life_us(rule) for rule in self.rules(now)) / 1000))
+        rules = 1 if fps == (EVERYTHING,) else len(self._policies)
+        entries = [forgetting(rule, fp, keep_ms) for fp in fps for rule in range(rules)]
+        named = b"".join(fp.to_bytes(8, "little") for fp in fps for _ in range(rules))
+        batch = Batch(pack_entries(entries) + named, now, of_engine=False)
+        batch.forgets, part.beat_ns = fps, now  # with a beat: what others have made so meanwhile is not missed
+        return batch
 
     def _drain(self, part: Partition, now: int, tick: bool, wants: Wants) -> Batch | None:
         packed = self._engine.drain(part.index, ENTRIES_MOST, tick, wants)
@@ -439,9 +488,10 @@ class Plan:
         rules = self.rules(now)
         entries = batch.entries[batch.begin * ENTRY_BYTES : batch.end * ENTRY_BYTES]
         passed_us = (now - batch.since_ns) // 1000
-        if passed_us > 0:
+        if passed_us > 0 and not batch.forgets:
             entries = aged(entries, passed_us, rules, interval_us, fades=not batch.of_engine)
-        header = Header(part.seq, part.acked, batch.beat, interval_us, batch.restore)
+        forget = bool(batch.forgets)
+        header = Header(part.seq, part.acked, batch.beat, interval_us, batch.restore, forget, part.heard_us)
         packed = pack_header(header, rules, batch.end - batch.begin)
         fps = batch.fps[batch.begin * 8 : batch.end * 8]
         return Send(part.index, packed, entries, fps, self._timeout_ns(part))
@@ -483,12 +533,22 @@ class Plan:
         self._batches += 1
         self._last_keys = batch.end - batch.begin
         self._error = None
+        for fp in reply.notices:
+            self._unlearn(part, fp)
+        if batch.beat:
+            part.heard_us = reply.now_us
         if reply.members >= self._members:
             self._members, self._fewer_ns = reply.members, None
         elif self._fewer_ns is None:
             self._fewer_ns = now
         elif now - self._fewer_ns >= FALL_NS:
             self._members, self._fewer_ns = reply.members, None
+
+    def _unlearn(self, part: Partition, fp: int) -> None:
+        """A key, or all of the partition, was made as good as new."""
+        part.standin.forget(None if fp == EVERYTHING else fp, len(self._policies))
+        self._engine.unlearn(None if fp == EVERYTHING else fp)
+        self._woken += self._wants() if fp == EVERYTHING else [fp]
 
     def _adapt(self, part: Partition, trip_ns: int) -> None:
         """A round trip of more than half the interval doubles it; it comes back slowly."""
@@ -502,6 +562,8 @@ class Plan:
         self._lost += 1
         part.seq += 1
         part.retry_ns = 0
+        if batch.forgets:  # after what is to be restored
+            batch.forgets, batch.entries, batch.fps = (), b"", b""
         if batch.of_engine:
             batch.restored(self._engine.restore(part.index))
         else:
@@ -520,6 +582,9 @@ class Plan:
             part.retry_ns = 0
             return
         part.batch = None
+        for fp in batch.forgets:
+            part.forgets.pop(fp, None)
+            self._unlearn(part, fp)
         if not batch.of_engine:
             return
         if not whole:
@@ -527,6 +592,8 @@ class Plan:
             packed = pack_reply(reply)
         helped = part.standin.learn(self.rules(now), batch.entries, batch.fps, reply, part.interval_ns // 1000)
         self._applied(part, packed, batch.sent_ns)
+        for fp in part.forgets:  # what this answer said of them is over
+            self._engine.unlearn(None if fp == EVERYTHING else fp)
         if batch.early:
             part.gap_ns = EARLY_GAP_NS if helped else min(2 * part.gap_ns, part.interval_ns)
 
@@ -611,11 +678,11 @@ class Plan:
         return now / 1000 + self._offset_us
 
 
-def cap_of(policy: Policy, instances: int, largest: int) -> int:
-    """Units that an instance may admit ahead of Redis; largest: the largest single cost asked for so far."""
-    if policy.kappa == 0:
-        return 0
-    return min(max(policy.kappa * policy.limit // KAPPA_ONE // instances, largest), 2**20 - 1)
+def _life_us(rule: Rule) -> float:
+    """How long at most something stored under a rule matters."""
+    if rule.kind == BUCKET:
+        return (rule.burst + rule.debt_max) * rule.tau_us + 2e6
+    return 2 * rule.tau_us + 2e6
 
 
 def aged(entries: bytes, passed_us: int, rules: Sequence[Rule], interval_us: int, fades: bool) -> bytes:
@@ -627,9 +694,10 @@ def aged(entries: bytes, passed_us: int, rules: Sequence[Rule], interval_us: int
     sent = bytearray(entries)
     for at in range(0, len(entries), ENTRY_BYTES):
         rule, before, debt, back, want, age_us, seen, known = ENTRY.unpack_from(entries, at)
-        bucket = rules[rule].kind == SHARED_BUCKET
+        kind = rules[rule].kind
+        bucket = kind == BUCKET
         older = age_us + passed_us
-        if fades and older > rules[rule].tau_us * (rules[rule].burst if bucket else 1):
+        if fades and kind != HELD and older > rules[rule].tau_us * (rules[rule].burst if bucket else 1):
             debt = 0
         age_us = min(older, max(age_us, interval_us) if bucket else 2**32 - 1)
         ENTRY.pack_into(sent, at, rule, before, debt, back, want, age_us, seen, known)

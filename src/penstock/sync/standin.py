@@ -3,7 +3,8 @@
 During an outage every instance keeps a part s of each limit: a bucket of s * b filled at s * r. It is kept as Redis
 would keep the whole one, with every unit of this instance's counted 1/s times, as if the others went on asking in
 proportion; so the engine is answered in the bytes it knows, with rooms and demands of the whole limit, and takes its
-part of them as ever. Pure: no I/O, and time is an argument, in us of the server's clock.
+part of them as ever. Of units held it has s * b, all of them leased. Pure: no I/O, and time is an argument, in us of
+the server's clock.
 """
 
 from __future__ import annotations
@@ -13,7 +14,19 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from struct import unpack
 
-from penstock.sync.wire import BUCKET, OK, SLIDING, Answer, Entry, Reply, Rule, pack_entries, pack_reply, unpack_entries
+from penstock.sync.wire import (
+    BUCKET,
+    HELD,
+    OK,
+    SLIDING,
+    Answer,
+    Entry,
+    Reply,
+    Rule,
+    pack_entries,
+    pack_reply,
+    unpack_entries,
+)
 
 DRIFT_US = 60_000_000
 """So long it takes for a part that was observed before an outage to become 1/N."""
@@ -23,9 +36,9 @@ US = 1_000_000
 class Known:
     """One key under one rule, as Redis had it last, or as the stand-in has it.
 
-    tat_us of a bucket; number, cur and prev of a window. own, all: demand of this instance and of all, units/s, of
-    own_us. heard: the tat_us or cur that Redis told last, of window heard_number. out: units admitted during an outage
-    and not reported yet, seen those asked for. part: s when it began.
+    tat_us of a bucket; number, cur and prev of a window; cur of units held: what this instance has of them. own, all:
+    demand of this instance and of all, units/s, of own_us. heard: the tat_us or cur that Redis told last, of window
+    heard_number. out: units admitted in an outage and not reported yet, seen those asked for. part: s when it began.
     """
 
     __slots__ = (
@@ -47,7 +60,7 @@ class Known:
 class StandIn:
     """The keys of one partition. most: keys that are remembered; those not heard of for longest go first.
 
-    overuse: units below empty that were ever seen, of all instances.
+    overuse: units below empty that were ever seen, of all instances; what of them is not made up for yet is `owed`.
     """
 
     def __init__(self, most: int) -> None:
@@ -74,6 +87,8 @@ class StandIn:
             if rule.kind == BUCKET:
                 known.tat_us = known.heard = answer.b
                 self._note_debt((entry.rule, fp), rule, answer, reply.now_us)
+            elif rule.kind == HELD:
+                known.cur = answer.b
             else:
                 known.number = known.heard_number = math.floor(reply.now_us / rule.tau_us)
                 known.cur, known.prev = answer.a, answer.b
@@ -94,27 +109,24 @@ class StandIn:
         """Units of the debts seen that are not filled up yet."""
         return sum(max(0.0, (until - now_us) / tau_us) for until, tau_us in self._owing.values())
 
-    def echo(self, rules: Sequence[Rule], entries: bytes, fps: bytes) -> bytes:
-        """A reply to a batch that nobody is to apply: what Redis had of its keys when it last spoke of them."""
-        answers, now_us = [], 0.0
-        for entry, fp in zip(_entries(entries), _fps(fps), strict=True):
-            rule, known = rules[entry.rule], self._known.get((entry.rule, fp), Known())
-            now_us = max(now_us, known.own_us)
-            room = rule.burst - max(0.0, known.tat_us - known.own_us) / rule.tau_us
-            a, b = (room, known.tat_us) if rule.kind == BUCKET else (known.cur, known.prev)
-            answers.append(Answer(a, b, 0, known.all))
-        return pack_reply(Reply(OK, 1, now_us, tuple(answers)))
+    def forget(self, fp: int | None, rules: int) -> None:
+        """A key, or every one, was made as good as new. rules: how many there are."""
+        for name in list(self._known) if fp is None else [(rule, fp) for rule in range(rules)]:
+            self._known.pop(name, None)
+            self._unreported.pop(name, None)
+            self._owing.pop(name, None)
 
     def restore(self, rules: Sequence[Rule], entries: bytes, fps: bytes, now_us: float) -> tuple[bytes, bytes]:
         """A batch with all that Redis ever told in the fields for a restore: its entries, then other keys'."""
-        told = {(entry.rule, fp): entry for entry, fp in zip(_entries(entries), _fps(fps), strict=True)}
+        told = {}
+        for entry, fp in zip(_entries(entries), _fps(fps), strict=True):
+            name = (entry.rule, fp)
+            told[name] = _restored(rules[entry.rule], entry, self._known.get(name), now_us)
         for name, known in self._known.items():
-            if name not in told and _restored(rules[name[0]], Entry(name[0]), known, now_us).known:
-                told[name] = Entry(name[0])
-        packed = pack_entries(
-            _restored(rules[name[0]], entry, self._known.get(name), now_us) for name, entry in told.items()
-        )
-        return packed, b"".join(fp.to_bytes(8, "little") for _, fp in told)
+            blank = Entry(name[0], debt=int(known.cur) if rules[name[0]].kind == HELD else 0)
+            if name not in told and (entry := _restored(rules[name[0]], blank, known, now_us)) != Entry(name[0]):
+                told[name] = entry
+        return pack_entries(told.values()), b"".join(fp.to_bytes(8, "little") for _, fp in told)
 
     # ---- while it does not ----
 
@@ -147,13 +159,20 @@ class StandIn:
             known = self._touch(name)
             part = self._part(known, now_us, instances)
             known.asked(entry.seen, now_us, decay_s)
-            if rule.kind != BUCKET:
+            demand = min(known.own / part, 1e30)
+            if rule.kind not in (BUCKET, HELD):
                 _turn(rule, known, now_us)
             if not sent:
                 known.seen += entry.seen
-                known.out += entry.debt
-                if known.out or known.seen:
+                known.out += 0 if rule.kind == HELD else entry.debt
+                if entry.debt or known.seen:
                     self._unreported[name] = None
+            if rule.kind == HELD:
+                # The part is leased as a whole, and there is no room beside it: none must be believed in afterwards.
+                granted = max(0, math.floor(part * rule.burst) - entry.debt) if mode == "share" else 0
+                known.cur = entry.debt + granted
+                answers.append(Answer(0.0, known.cur, granted, demand))
+                continue
             units = (entry.debt - entry.back) / part
             most = 0.0 if mode == "open" else rule.debt_max
             if rule.kind == BUCKET:
@@ -170,7 +189,7 @@ class StandIn:
             else:
                 known.cur += granted / part
                 a, b = known.cur, known.prev
-            answers.append(Answer(a, b, granted, min(known.own / part, 1e30)))
+            answers.append(Answer(a, b, granted, demand))
         return pack_reply(Reply(OK, instances, now_us, tuple(answers)))
 
     def _part(self, known: Known, now_us: float, instances: int) -> float:
@@ -185,6 +204,11 @@ class StandIn:
     def unreported(self) -> bool:
         """Whether there is anything to tell Redis of the outage."""
         return bool(self._unreported)
+
+    @property
+    def unsettled(self) -> int:
+        """Units that Redis was not told of, admitted in this outage."""
+        return sum(self._known[name].out for name in self._unreported if name in self._known)
 
     def report(self, rules: Sequence[Rule], most: int, *, now_us: float, instances: int) -> tuple[bytes, bytes]:
         """(entries, fingerprints) of up to `most` keys: what of the outage's use still counts, and no more.
@@ -203,10 +227,11 @@ class StandIn:
             rule, part = rules[name[0]], self._part(known, now_us, instances)
             if rule.kind == BUCKET:
                 lacking = max(0.0, known.tat_us - now_us) / rule.tau_us
-            else:
+            elif rule.kind != HELD:
                 _turn(rule, known, now_us)
                 lacking = known.cur
-            debt = min(known.out, math.floor(part * lacking + 0.5))
+            held = rule.kind == HELD  # an absolute account
+            debt = int(known.cur) if held else min(known.out, math.floor(part * lacking + 0.5))
             entries.append(Entry(name[0], debt=min(debt, 2**32 - 1), seen=min(known.seen, 2**32 - 1)))
             fps.append(name[1].to_bytes(8, "little"))
             known.out = known.seen = 0
@@ -234,7 +259,7 @@ def _fps(packed: bytes) -> tuple[int, ...]:
 
 def _restored(rule: Rule, entry: Entry, known: Known | None, now_us: float) -> Entry:
     """The entry with what Redis told of its key, unless that is over: a full bucket, an old window."""
-    if known is None:
+    if known is None or rule.kind == HELD:  # what is held is told as it is
         return entry
     if rule.kind == BUCKET:
         return entry._replace(known=known.heard if known.heard > now_us else 0.0)

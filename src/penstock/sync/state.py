@@ -16,10 +16,12 @@ class SyncState(NamedTuple):
     round_trip      seconds the last batch took; None before the first
     keys            keys in the last batch
     batches         batches answered
-    unsettled       units admitted here that Redis has not confirmed, those on their way included
+    unsettled       units admitted here that Redis has not confirmed: those on their way, and while it is away those of
+                    the outage, included
     leased          units leased and not used yet
-    overuse         units seen admitted above a limit, by all instances, since the start
-    repaid          how many of these are made up for by now
+    overuse         units that buckets stand below empty now, as far as was seen: admitted by all instances above a
+                    limit, and not made up for yet
+    repaid          units that were below empty since the start, and are made up for
     duplicates      batches that had been applied already when they were sent again
     lost            times that Redis turned out to have lost writes
     error           what the last exchange failed with, while it fails, or what instances of this name do not agree on;

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from struct import unpack_from
 from typing import Protocol
 
-from penstock.policy import SHARED_BUCKET, Policy
+from penstock.policy import Policy
 from penstock.sync.agreement import TTL_MS, agreement_of
 from penstock.sync.names import Names
 from penstock.sync.plan import Plan, Send
@@ -28,8 +28,8 @@ from penstock.sync.wire import ENTRY_BYTES
 NS = 1_000_000_000
 CLOSE_S = 1.0
 """So long a limiter that is closed may take to settle."""
-AGREE_S, AGREE_WAIT_S = 30.0, 0.5
-"""How often instances compare what they must have in common, and how long an answer may take."""
+AGREE_S, AGREE_AGAIN_S, AGREE_WAIT_S = 30.0, 1.0, 0.5
+"""How often instances compare what they must have in common, when it is tried again, how long an answer may take."""
 LOOK_NS = 10_000_000
 """Clocks of tests do not run with ours: they are looked at so often."""
 
@@ -78,7 +78,7 @@ class SharingLimiter(Protocol):
 
 class Member:
     """A limiter and its plan. lock: over the plan, never held during I/O. name, secret: of its namespace. bell: rung by
-    its engine. steady: whether its clock runs as ours does."""
+    its engine. steady: whether its clock runs as ours does. courier: who serves it now."""
 
     def __init__(
         self,
@@ -97,26 +97,29 @@ class Member:
         self.limiter = weakref.ref(limiter)
         self.plan = plan
         self.lock = threading.Lock()
+        self.courier: Courier | None = None
         self.closing = False
         self.settled = threading.Event()  # or it never will be
+        self._end_s = 0.0
+        self.kept: SharingLimiter | None = None  # from `close` until it is let go
         self._name = name
         self._inst = os.urandom(8).hex()
         self._names = Names(name, secret, self._inst, partitions)
         self._secret = secret
         self._partitions = partitions
         self._disagreement: str | None = None
-        self.agree_at = 0.0  # on this thread's clock
-        self._windows = [policy.kind != SHARED_BUCKET for limits in policies for policy in limits]
+        self._agree_s = 0.0
+        self._kinds = [policy.kind for limits in policies for policy in limits]
         self._away = False
 
     def call(self, send: Send) -> Call:
         """The script call of a batch."""
         names, partition = self._names, send.partition
-        keys = [names.sequence(partition), names.members(partition)]
+        keys = names.own(partition)
         for index in range(len(send.fps) // 8):
             (rule,) = unpack_from("<H", send.entries, index * ENTRY_BYTES)
             (fp,) = unpack_from("<Q", send.fps, index * 8)
-            keys.append(names.state(partition, rule, self._windows[rule], fp))
+            keys.append(names.state(partition, rule, self._kinds[rule], fp))
         return Call(keys, send.header, send.entries, self._inst)
 
     def steps(self, limiter: SharingLimiter) -> tuple[list[Send], int, list[int]]:
@@ -126,7 +129,7 @@ class Member:
             now = limiter.now_ns()
             while isinstance(step := self.plan.next(now), Send):
                 sends.append(step)
-            if self.closing and self.plan.settled:
+            if self.closing and (self.plan.settled or time.monotonic() >= self._end_s):
                 self.settled.set()
             self._report()
             return sends, step.ns, self.plan.woken()
@@ -142,27 +145,34 @@ class Member:
             else:
                 self.plan.failed(send.partition, str(end), limiter.now_ns())
 
+    @property
+    def is_to_agree(self) -> bool:
+        """Whether it is time for `agree`."""
+        return not self.closing and time.monotonic() >= self._agree_s
+
     async def agree(self, link: Link) -> None:
-        """Compares what instances of this name must have in common, now and then; tells of a difference once."""
+        """Compares what instances of this name must have in common; tells of a difference once."""
         limiter = self.limiter()
-        if limiter is None or self.closing or time.monotonic() < self.agree_at:
+        if limiter is None or not self.is_to_agree:
             return
-        self.agree_at = time.monotonic() + AGREE_S
+        self._agree_s = time.monotonic() + AGREE_S
         with self.lock:
             ours = agreement_of(self._partitions, self._secret, self.plan.rules(limiter.now_ns()))
         del limiter
         try:
             found = await link.agree(self._names.agreement, ours.pack(), TTL_MS, AGREE_WAIT_S)
         except LinkError:
-            self.agree_at = 0.0  # after the next batch that is answered
+            self._agree_s = time.monotonic() + AGREE_AGAIN_S
             return
         told, self._disagreement = self._disagreement, ours.conflict(found)
         if self._disagreement not in (None, told):
             log.warning("limiter %r: %s", self._name, self._disagreement)
 
     def close(self) -> None:
-        """To be settled as fast as it goes."""
+        """To be settled as fast as it goes, within CLOSE_S."""
         with self.lock:
+            self.kept = self.limiter()
+            self._end_s = time.monotonic() + CLOSE_S
             self.closing = True
             self.plan.close()
 
@@ -200,12 +210,14 @@ class Courier:
 
     def join(self, member: Member) -> None:
         """Takes a limiter in."""
+        member.courier = self
         self._members = [*self._members, member]
         self.nudge()
 
     def leave(self, member: Member) -> None:
         """Lets a limiter go as it is."""
         self._members = [one for one in self._members if one is not member]
+        member.kept = None
         self.nudge()
 
     @property
@@ -278,6 +290,8 @@ class Courier:
             except Exception:
                 self._fault()
                 continue
+            if member.settled.is_set():
+                self.leave(member)
             sends += [(member, send) for send in found]
             sleep_ns = min(sleep_ns, rest_ns if member.steady else LOOK_NS)
             if woken:
@@ -307,9 +321,9 @@ class Courier:
             member.ended(send, end)
         except Exception:
             self._fault()
-        if self._nudged is not None:
-            self._nudged.set()
-        if isinstance(end, bytes):
+        if member.courier is not None:
+            member.courier.nudge()  # which may be another by now
+        if isinstance(end, bytes) and member.is_to_agree:
             async with turn:
                 await member.agree(link)
 

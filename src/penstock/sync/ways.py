@@ -51,6 +51,7 @@ class Single:
 
     def __init__(self, kind: type[Any], settings: Mapping[str, Any], pool: Any) -> None:
         self._settings = dict(settings) if pool is None else {**settings, "connection_pool": pool}
+        self.host = settings.get("host")
         self._pool = pool
         self._kind = kind
         self._free: list[Any] = []
@@ -58,13 +59,17 @@ class Single:
         self._reached = False
         self._closed = False
 
-    async def ask(self, command: Command, key: str, timeout_s: float) -> Any:
-        """Send a command about `key`, and return the answer to it."""
+    async def ask(self, command: Command, key: str, timeout_s: float, asking: bool = False) -> Any:
+        """Send a command about `key`, and return the answer to it. asking: as one of a cluster that was pointed here by
+        ASK."""
         from redis.exceptions import ResponseError
 
         connection = await self._taken(timeout_s)
         try:
             async with asyncio.timeout(timeout_s):
+                if asking:
+                    await connection.send_command("ASKING")
+                    await connection.read_response()
                 await connection.send_command(*command)
                 answer = await connection.read_response()
         except ResponseError:

@@ -61,14 +61,18 @@ def join(key: object, target: Target, member: Member, rejoin: Callable[[], None]
     key: what tells one Redis from another. rejoin: called in a forked child, to join anew.
     """
     with _lock:
-        worker = _workers.get(key)
-        if worker is None:
-            worker = _workers[key] = Worker(key, target)
-            worker.courier.join(member)
-            worker.start()
-        else:
-            worker.courier.join(member)
+        _serve(key, target, member)
         _rejoin[member] = rejoin
+
+
+def _serve(key: object, target: Target, member: Member) -> None:
+    worker = _workers.get(key)
+    if worker is None:
+        worker = _workers[key] = Worker(key, target)
+        worker.courier.join(member)
+        worker.start()
+    else:
+        worker.courier.join(member)
 
 
 def nudge(key: object) -> None:
@@ -98,6 +102,14 @@ def close(key: object, member: Member, seconds: float = CLOSE_S) -> None:
     leave(key, member)
 
 
+def take_over(key: object, target: Target, member: Member) -> None:
+    """Has the thread for this Redis settle a member that an event loop served, without waiting for it."""
+    member.close()
+    with _lock:
+        _rejoin.pop(member, None)
+        _serve(key, target, member)
+
+
 @atexit.register
 def _close_all() -> None:
     """At the end of the process, everyone settles; together within the time of one."""
@@ -120,7 +132,8 @@ def _before_fork() -> None:
     """Waits until no plan is at work, so that the child's engines are whole."""
     _lock.acquire()
     _held.append(_lock)
-    for member in list(_rejoin):
+    served = (member for worker in _workers.values() for member in worker.courier.members)
+    for member in {*_rejoin, *served}:
         member.lock.acquire()
         _held.append(member.lock)
 
@@ -131,9 +144,7 @@ def _after_fork() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _lock
-    _held.clear()
-    _lock = threading.RLock()
+    _after_fork()
     _abandoned.extend(_workers.values())
     _workers.clear()
     again = list(_rejoin.values())
