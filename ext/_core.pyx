@@ -19,12 +19,13 @@ import os
 import struct
 
 from penstock.decision import Decision
-from penstock.errors import shown
+from penstock.errors import SegmentError, shown
 from penstock.policy import HORIZON, TIERS_MOST
 from penstock.rate import LIMITS_MOST, check_count
 
 cdef ps_clock process_clock
 cdef object ONE = 1
+cdef str BROKEN = "the segment's file was cut off, or a forked process could not join it anew; make a new limiter"
 cdef Py_ssize_t BLOCK = 32  # decisions that a batch asks memory for ahead
 
 
@@ -169,6 +170,8 @@ cdef object batch_costs(object numpy, object costs, Py_ssize_t count):
 cdef inline ps_limiter *limiter_of(Engine self) except NULL:
     if self.handle == NULL:
         raise RuntimeError("this limiter was never made: __init__ was not called")
+    if ps_load_relaxed(&(<ps_limiter *>self.handle).broken):
+        raise SegmentError(BROKEN)
     return <ps_limiter *>self.handle
 
 
@@ -200,16 +203,12 @@ cdef inline uint64_t time_of(Engine self) except? 0:
         return ps_since(self.birth_ns, ps_clock_now(&process_clock))
     read = clock_ns(self.clock) - self.origin
     now = 0 if read < 0 else min(read, HORIZON)
-    ps_raise(&limiter_of(self).latest_ns, now)
-    return ps_load_acquire(&limiter_of(self).latest_ns)
+    ps_raise(ps_latest(limiter_of(self)), now)
+    return ps_load_acquire(ps_latest(limiter_of(self)))
 
 
 cdef inline ps_caller caller_of(Engine self) noexcept:
-    cdef ps_caller caller
-    caller.number = PS_PYTHON_CELL
-    caller.credit_only = False
-    caller.cell = &(<ps_limiter *>self.handle).cells[caller.number]
-    return caller
+    return ps_caller_numbered(<ps_limiter *>self.handle, PS_PYTHON_CELL)
 
 
 cdef uint64_t tier_named(Engine self, object tier) except? 99:
@@ -287,13 +286,11 @@ cdef void decide_many(Engine self, const uint64_t *prints, Py_ssize_t count, uin
                       const int64_t *costs, char *rows, bint describe) noexcept nogil:
     """The thread's own cell is used here, since the GIL is not held."""
     cdef ps_limiter *limiter = <ps_limiter *>self.handle
-    cdef ps_caller caller
+    cdef ps_caller caller = ps_caller_numbered(limiter, ps_thread_number())
     cdef ps_decision decision
     cdef decision_row *row
     cdef uint64_t cost
     cdef Py_ssize_t i
-    caller.number, caller.credit_only = ps_thread_number(), False
-    caller.cell = &limiter.cells[caller.number]
     for i in range(min(BLOCK, count)):
         ps_prefetch_key(limiter, prints[i])
     for i in range(count):
@@ -451,15 +448,50 @@ cdef bytes packed(const penstock_batch *batch):
     return result
 
 
+cdef int sit_down(Engine self, ps_limiter *limiter, segment, clock) except -1:
+    """Takes a seat in the segment, and guards the mapping against a file that is cut off."""
+    cdef uint64_t now = 0
+    if not ps_guard_add(limiter.memory, limiter.bytes, &limiter.broken, &self.plain):
+        raise SegmentError("this process has mapped 256 segments, which is as many as it can guard")
+    if segment.look_only:
+        return 0
+    if clock is None:
+        now = ps_since(segment.birth_ns, ps_clock_now(&process_clock))
+    if not ps_seat_take(limiter, os.getpid(), now):
+        raise SegmentError(f"{PS_SEATS_MOST} limiters have joined this segment, which is as many as it has seats for")
+    return 0
+
+
+cdef void stand_up(ps_limiter *limiter) noexcept:
+    if limiter.commons != NULL:
+        if not ps_load_relaxed(&limiter.broken):
+            ps_seat_leave(limiter)
+        ps_close(limiter.fd)
+
+
+def segment_bytes(Py_ssize_t capacity, tail_words, bint shared):
+    """Bytes that a segment's file has after its header."""
+    cdef uint64_t[8] words
+    for i, count in enumerate(tail_words):
+        words[i] = count
+    return ps_limiter_bytes(capacity, words, len(tail_words), shared, True)
+
+
+CAN_SHARE = bool(PS_CAN_SHARE)
+OPEN_BYTE, LEAD_BYTE = PS_OPEN_BYTE, PS_LEAD_BYTE
+
+
 cdef class Engine:
     """The decisions of one limiter, on the native core; penstock._reference.Engine is the same in plain Python.
 
     policies: for each tier, for each limit, a penstock.policy.Policy; tiers: name -> index into policies; capacity: keys;
     evict: what a full table does for a new key; secret: 16 bytes; clock: a penstock.clock.Clock, or None for the
-    system's; remember: whether keys are kept for `name_of`. Raises MemoryError when the tables do not fit.
+    system's; remember: whether keys are kept for `name_of`. segment: a penstock.segment.Opened, whose descriptor is the
+    engine's from now on, or None. Raises MemoryError when the tables do not fit, SegmentError for a segment that cannot be
+    joined.
     """
 
-    def __init__(self, policies, dict tiers, *, Py_ssize_t capacity, bint evict, bytes secret, clock, bint remember):
+    def __init__(self, policies, dict tiers, *, Py_ssize_t capacity, bint evict, bytes secret, clock, bint remember, segment=None):
         cdef uint64_t[8] tail_words
         cdef ps_policy[8] native
         cdef Py_ssize_t tier
@@ -485,9 +517,14 @@ cdef class Engine:
         if any((policy.algorithm == PS_SHARED) != shared for policy in policies[0]):
             PyMem_Free(limiter)
             raise ValueError("policies must be shared all, or none of them")
-        if not ps_limiter_open(limiter, capacity, tail_words, len(policies[0]), shared):
+        if segment is not None:
+            limiter.fd = segment.fd
+            mapped = ps_limiter_attach(limiter, segment.header_bytes, capacity, tail_words, len(policies[0]), shared, segment.look_only)
+        else:
+            mapped = ps_limiter_open(limiter, capacity, tail_words, len(policies[0]), shared)
+        if not mapped:
             PyMem_Free(limiter)
-            needed = ps_limiter_bytes(capacity, tail_words, len(policies[0]), shared)
+            needed = ps_limiter_bytes(capacity, tail_words, len(policies[0]), shared, segment is not None)
             raise MemoryError(f"capacity={capacity} needs {needed} bytes of tables, which this machine does not give")
         memcpy(&limiter.secret, PyBytes_AS_STRING(secret), 16)
         limiter.evict = evict
@@ -496,6 +533,8 @@ cdef class Engine:
             for tier, limits in enumerate(policies):
                 native_policies(native, limits)
                 ps_install(limiter, tier, native)
+            if segment is not None:
+                sit_down(self, limiter, segment, clock)
         except BaseException:
             ps_limiter_close(limiter)
             PyMem_Free(limiter)
@@ -506,25 +545,95 @@ cdef class Engine:
         self.default_tier = tiers.get(None, PS_NEVER)
         self.names = {} if remember else None
         self.names_most = 2 * capacity
-        self.birth_ns = ps_clock_now(&process_clock)
+        self.birth_ns = ps_clock_now(&process_clock) if segment is None else segment.birth_ns
         if clock is None:
             limiter.clock, limiter.birth_ns = &process_clock, self.birth_ns
-        self.origin = origin
-        self.handle = <penstock_limiter *>limiter
+        self.origin = origin if segment is None else segment.birth_ns
         self.plain = clock is None and not remember and None in tiers
+        self.handle = <penstock_limiter *>limiter
 
     def __dealloc__(self):
         cdef int partition
         for partition in range(PS_PARTITIONS_MOST):
             PyMem_Free(self.batches[partition].entries)
         if self.handle != NULL:
+            stand_up(<ps_limiter *>self.handle)
             ps_limiter_close(<ps_limiter *>self.handle)
             PyMem_Free(self.handle)
 
     def __reduce__(self):
         raise TypeError("an Engine cannot be copied or pickled: its counters are live; make one in each process")
 
-    # ---- time and arguments ----
+    # ---- a segment that other processes have too ----
+
+    def rejoin(self, fd):
+        """In a forked child: gives up the parent's descriptor for `fd`, one of its own on the same file, and takes a seat
+        of its own. fd=None, or no seat left: every later call raises SegmentError."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        if limiter.commons == NULL:
+            raise RuntimeError("this limiter has no segment")
+        ps_close(limiter.fd)
+        limiter.fd, limiter.seat = -1 if fd is None else fd, PS_NO_SEAT
+        if fd is None or not ps_seat_take(limiter, os.getpid(), time_of(self)):
+            self.plain = False
+            ps_store_release(&limiter.broken, 1)
+
+    @property
+    def fd(self):
+        """The descriptor of the segment's file; None without a segment."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        return None if limiter.commons == NULL else limiter.fd
+
+    def seats(self):
+        """[(process number, seconds since it joined, alive)] of those who have joined the segment; alive is None where it
+        is this engine's own seat."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef uint64_t now = time_of(self), taken
+        cdef uint32_t seat
+        found = []
+        for seat in range(PS_SEATS_MOST if limiter.commons != NULL else 0):
+            taken = ps_load_acquire(&limiter.commons.seats[seat].taken)
+            if taken:
+                alive = None if seat == limiter.seat else bool(ps_byte_locked(limiter.fd, PS_SEAT_BYTE + seat))
+                found.append((ps_load_relaxed(&limiter.commons.seats[seat].pid), seconds(now - min(now, taken - 1)), alive))
+        return found
+
+    def clear_dead(self):
+        """Gives back what processes held that have died; True when there were any."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef bint any
+        if limiter.commons == NULL:
+            return False
+        with nogil:
+            any = ps_clear_dead(limiter)
+        return any
+
+    def ring(self, uint64_t fingerprint):
+        """Tells waiters in all processes that units of this key were given back."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        if limiter.commons != NULL:
+            ps_ring(limiter.commons, fingerprint)
+
+    def listen(self, bint on):
+        """Whether this engine is among those that `ring` wakes."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef uint64_t was = not on
+        if limiter.commons != NULL and ps_exchange_if_equal(&limiter.commons.seats[limiter.seat].listens, &was, on):
+            ps_add_seq(&limiter.commons.listeners, 1 if on else <uint64_t>-1)
+
+    def heard(self):
+        """How often each bell was rung, the last number of all of them together: what `sleep` compares with. A key's bell
+        is its fingerprint modulo their number."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef int bell
+        total = ps_load_seq(&limiter.commons.rung)
+        return [ps_load_acquire(&limiter.commons.bells[bell]) for bell in range(PS_BELLS)], total
+
+    def sleep(self, uint64_t heard, uint64_t most_ns):
+        """Sleeps until a bell is rung after `heard` rings in all, or for so long."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        with nogil:
+            ps_bell_listen(&limiter.commons.rung, heard, most_ns)
 
     # ---- decisions ----
 
@@ -575,7 +684,8 @@ cdef class Engine:
         """Make every key as good as new."""
         cdef ps_limiter *limiter = limiter_of(self)
         for i in range(limiter.limit_count):
-            ps_clear(&limiter.limits[i])
+            if limiter.commons == NULL or limiter.limits[i].policies[0].algorithm != PS_CONCURRENCY:
+                ps_clear(&limiter.limits[i])
         if self.names is not None:
             self.names.clear()
 
@@ -775,7 +885,7 @@ cdef class Engine:
         """(admitted, denied, evicted) since the engine was made."""
         cdef ps_limiter *limiter = limiter_of(self)
         cdef uint64_t admitted = 0, denied = 0, evicted = 0
-        for i in range(PS_CELLS):
+        for i in range(ps_cell_count(limiter)):
             admitted += ps_load_relaxed(&limiter.cells[i].admitted)
             denied += ps_load_relaxed(&limiter.cells[i].denied)
             evicted += ps_load_relaxed(&limiter.cells[i].evicted)
@@ -798,7 +908,7 @@ cdef class Engine:
         cdef ps_limiter *limiter = limiter_of(self)
         cdef ps_refused *entry
         totals = {}
-        for i in range(PS_CELLS):
+        for i in range(ps_cell_count(limiter)):
             for which in range(PS_REFUSED_SETS * PS_REFUSED_WAYS):
                 entry = &limiter.cells[i].refused[which // PS_REFUSED_WAYS][which % PS_REFUSED_WAYS]
                 fingerprint, count = ps_load_relaxed(&entry.fingerprint), ps_load_relaxed(&entry.count)
@@ -848,13 +958,10 @@ cdef class Engine:
 
     cdef bint decide(self, uint64_t fingerprint, uint64_t cost) noexcept nogil:
         cdef ps_limiter *limiter = <ps_limiter *>self.handle
-        if limiter == NULL or self.default_tier == PS_NEVER:
+        if limiter == NULL or self.default_tier == PS_NEVER or ps_load_relaxed(&limiter.broken):
             return False
         cdef uint64_t now = ps_since(self.birth_ns, ps_clock_now(&process_clock))
-        cdef ps_caller caller
-        caller.number, caller.credit_only = ps_thread_number(), False
-        caller.cell = &limiter.cells[caller.number]
-        return ps_hit(limiter, fingerprint, self.default_tier, now, cost, caller, NULL)
+        return ps_hit(limiter, fingerprint, self.default_tier, now, cost, ps_caller_numbered(limiter, ps_thread_number()), NULL)
 
 
 # A plain call, `hit(key)` with an ASCII str, is most calls of most programs: it is answered without unpacking arguments,

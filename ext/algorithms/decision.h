@@ -46,7 +46,7 @@ typedef struct {
     uint64_t token_ticks;  /* ticks in a token */
     uint64_t span_ticks;   /* ticks in a full bucket */
     uint32_t tag_shift;    /* the word's bits above hold the tag: in whose ticks it is */
-    /* windows: where the word's fields lie, and how to find the window of a time */
+    /* windows, and units in flight: where the word's fields lie, and how to find the window of a time */
     uint32_t count_bits, age_bits, version_bits;
     uint64_t per_inverse; /* for ps_divide by per_ns */
     uint64_t grid_ns;     /* fixed window on the epoch grid: the limiter's birth, past the last grid line */

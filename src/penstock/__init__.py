@@ -12,6 +12,7 @@ from penstock.errors import CostTooLarge, PenstockError, RateLimited, RateSyntax
 from penstock.limiter import Limiter
 from penstock.rate import Concurrency, FixedWindow, SlidingLog, SlidingWindow, TokenBucket
 from penstock.reservation import Hold, Reservation
+from penstock.segment.options import Segment
 from penstock.sync.options import Sync
 
 __version__ = "0.1.0"
@@ -24,6 +25,7 @@ __all__ = [
     "FixedWindow",
     "Concurrency",
     "Sync",
+    "Segment",
     "Decision",
     "Reservation",
     "Hold",

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, Self, TypeV
 from penstock._backend import Engine, adopt
 from penstock.clock import Clock, seconds_to_ns
 from penstock.decision import Decision, Stats, TopKey
-from penstock.errors import CostTooLarge, RateLimited, shown
-from penstock.policy import Policy, compile_policies, compile_shared, replace_policies
+from penstock.errors import CostTooLarge, RateLimited, SegmentError, shown
+from penstock.policy import Policy, compile_policies, compile_shared, for_segment, replace_policies
 from penstock.rate import (
     Algorithm,
     Concurrency,
@@ -27,12 +27,14 @@ from penstock.rate import (
     parse_rate,
 )
 from penstock.reservation import Hold, Reservation
+from penstock.segment.options import Segment, read_shared
 from penstock.sync.options import Client, Sync, read_sync
 from penstock.waiting import Ask, Waiters
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from penstock.segment.file import Opened
     from penstock.sync.exchange import Exchange
     from penstock.sync.guarantee import Guarantee
 
@@ -44,6 +46,8 @@ R = TypeVar("R")
 CAPACITY_DEFAULT = 65_536
 MEMORY_DEFAULT = 64 * 2**20
 """Without `capacity`, as many keys as CAPACITY_DEFAULT or as fit in this many bytes, whichever is less."""
+SEGMENT_DEFAULT = 16 * 2**20
+"""The same for a segment, which takes its memory at once, and often of a small file system."""
 
 
 def read_limits(name: str, rates: Sequence[Rates], algorithm: str) -> list[Limit]:
@@ -100,11 +104,11 @@ def read_clock(clock: Clock | None) -> int:
     return wall_ns
 
 
-def choose_capacity(capacity: int | None, policies: Sequence[Policy]) -> int:
-    """Keys to rate the tables for, checked against the machine's memory."""
+def choose_capacity(capacity: int | None, policies: Sequence[Policy], most: int = MEMORY_DEFAULT) -> int:
+    """Keys to rate the tables for, checked against the machine's memory; most: bytes without `capacity`."""
     each = sum((16 + 8 * policy.tail_words) * 145 // 100 for policy in policies)
     if capacity is None:
-        return max(64, min(CAPACITY_DEFAULT, MEMORY_DEFAULT // each))
+        return max(64, min(CAPACITY_DEFAULT, most // each))
     needed, there = check_count("capacity", capacity) * each, memory_of_machine()
     if needed > there:
         raise MemoryError(f"capacity={capacity} needs {needed} bytes of tables; this machine has {there}")
@@ -124,7 +128,7 @@ class LimiterMethods(Engine):
 
     __slots__ = (
         "__weakref__", "_clock", "_exchange", "_limits", "_policies", "_replacing", "_tier_index", "_waiters",
-        "_warned", "name",
+        "_warned", "name", "shared",
     )  # fmt: skip
 
     def __init__(
@@ -138,6 +142,7 @@ class LimiterMethods(Engine):
         secret: bytes | None = None,
         clock: Clock | None = None,
         remember_names: bool = False,
+        shared: str | os.PathLike[str] | Segment | None = None,
         sync: str | Client | Sync | None = None,
     ) -> None:
         if hasattr(self, "_policies"):
@@ -153,11 +158,18 @@ class LimiterMethods(Engine):
         if tiers is not None:
             by_tier.update(read_tiers(tiers, algorithm))
         wall_ns = read_clock(clock)
+        segment = None if shared is None else read_shared(shared)
         exchange = None if sync is None else self._exchange_of(read_sync(sync), name, secret)
-        if exchange is None:
-            policies = compile_policies(list(by_tier.values()), wall_ns)
+        opened = None
+        if segment is not None:
+            if exchange is not None:
+                raise ValueError("shared and sync together are not there yet: choose one")
+            opened = self._join(segment, by_tier, capacity, on_full, secret, clock, wall_ns)
+            policies, capacity, key = opened.header.policies, opened.header.capacity, opened.header.secret
+        elif exchange is None:
+            policies, key = compile_policies(list(by_tier.values()), wall_ns), read_secret(secret)
         else:
-            options = exchange.options
+            options, key = exchange.options, exchange.secret
             policies = compile_shared(list(by_tier.values()), options.every_ns, options.kappa)
         tier_index = {tier: index for index, tier in enumerate(by_tier)}
         super().__init__(
@@ -165,16 +177,20 @@ class LimiterMethods(Engine):
             tier_index,
             capacity=choose_capacity(capacity, policies[0]),
             evict=on_full == "evict",
-            secret=read_secret(secret) if exchange is None else exchange.secret,
+            secret=key,
             clock=clock,
             remember=bool(remember_names),
+            **({} if opened is None else {"segment": opened}),
         )
+        self.shared = None if segment is None else segment.path
         self._limits = by_tier
         self._policies = policies
         self._replacing = threading.Lock()  # one replacement at a time; decisions take no part in it
         self._tier_index = tier_index
         self._clock = clock
         self._waiters = Waiters(clock)
+        if segment is not None:
+            self._attend()
         self._exchange = exchange
         self._warned = False
         self.name = name
@@ -188,6 +204,52 @@ class LimiterMethods(Engine):
         if secret is not None:
             raise ValueError("secret is for limiters of one process; with sync it is given as Sync(url, secret=…)")
         return Exchange(options, name)
+
+    def _attend(self) -> None:
+        """What a limiter on a segment needs beside its tables."""
+        from penstock.segment.fork import joined
+        from penstock.segment.listener import Listener
+
+        joined(self)
+        self._waiters.joined = Listener(self, self._waiters).start
+
+    @staticmethod
+    def _join(
+        segment: Segment,
+        by_tier: dict[str | None, list[Limit]],
+        capacity: int | None,
+        on_full: str,
+        secret: bytes | None,
+        clock: Clock | None,
+        wall_ns: int,
+    ) -> Opened:
+        """The segment with these settings, made if there is none."""
+        from penstock.segment.file import join  # here, because most limiters are of one process
+        from penstock.segment.header import Header, boottime_ns, describe, difference, wording
+
+        limits, tiers = describe(by_tier), list(by_tier.values())
+        kind = "the system's" if clock is None else "given"
+        policies = for_segment(compile_policies(tiers, wall_ns))
+        keys = choose_capacity(capacity, policies[0], SEGMENT_DEFAULT)
+
+        def make() -> Header:
+            birth_ns = boottime_ns() if clock is None else clock.now_ns()
+            return Header(limits, policies, keys, on_full, read_secret(secret), kind, birth_ns, wall_ns)
+
+        def differs(found: Header) -> str | None:
+            wanted = {"limits": wording(limits), "on_full": on_full, "clock": kind}
+            there = {"limits": wording(found.limits), "on_full": found.on_full, "clock": found.clock}
+            if capacity is not None:
+                wanted["capacity"], there["capacity"] = str(capacity), str(found.capacity)
+            if (wrong := difference(wanted, there)) or list(limits) != list(found.limits):
+                return wrong or "its tiers are in another order"
+            if secret is not None and read_secret(secret) != found.secret:
+                return "another secret"
+            if for_segment(compile_policies(tiers, found.wall_ns)) != found.policies:
+                return "this penstock computes otherwise with the same limits; use another name"
+            return None
+
+        return join(segment, make, differs)
 
     # ---- taking and giving back ----
 
@@ -310,6 +372,8 @@ class LimiterMethods(Engine):
     def _wake(self, key: Key) -> None:
         if self._waiters.any(fingerprint := self.fingerprint(key)):
             self._waiters.wake(fingerprint)
+        if self.shared is not None:
+            self.ring(fingerprint)
 
     def _wake_all(self, fingerprints: Sequence[int]) -> None:
         for fingerprint in fingerprints:
@@ -398,6 +462,8 @@ class LimiterMethods(Engine):
         another `per`, a log of another `per` or longer than the longest it was made for. Instances that share limits
         replace them one by one; until all have, Redis merges each batch by the limits it came with.
         """
+        if self.shared is not None:
+            raise SegmentError("the limits of a shared segment are those it was made with; use another name for others")
         check_algorithm(algorithm)
         changed: dict[str | None, list[Limit]] = {}
         if limits:
@@ -510,7 +576,9 @@ class Limiter(LimiterMethods):
     can name them. sync: a URL, a redis-py client or a Sync; all limiters of one name and Redis share their limits, so
     their limits must be the same. `hit` and `check` never wait for Redis and raise nothing on its account.
 
-    Safe from any thread; no decision takes a lock. After a fork, each process has its own copy.
+    shared: a name, a path or a Segment; all processes of this host that open the same one decide on the same tables.
+
+    Safe from any thread; no decision takes a lock. After a fork, each process has its own copy, unless it is shared.
 
     >>> limiter = Limiter("2/minute")
     >>> [limiter.hit("ip:203.0.113.7") for _ in range(3)]

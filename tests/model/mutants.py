@@ -56,7 +56,7 @@ MUTANTS = (
     ),
     Mutant(
         "claim: nonces are used again",
-        ((CELLS, "return ps_count(caller, &caller.cell->claims, 1) * PS_CELLS + caller.number;", "return caller.number & 0;"),),
+        ((CELLS, "return ps_count(caller, &caller.cell->claims, 1) * PS_NONCE_CELLS + caller.number;", "return caller.number & 0;"),),
         (("claim-three-beside-expiring", "sc"), ("claim-three-beside-expiring", "c11")),
     ),
     Mutant(

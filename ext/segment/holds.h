@@ -1,0 +1,86 @@
+/* Units in flight of a Concurrency limit in a segment, and what comes back of a holder that died.
+ *
+ * The word decides, as everywhere: {version | count}. Beside it, in the tail, is how much of the count each seat holds; that only ever
+ * lags behind, and only for a seat that is in transit:
+ *
+ *   take       transit + 1;  exchange the word to count + c;  held[seat] += c;  transit - 1
+ *   give back  transit + 1;  held[seat] -= c;  exchange the word to count - c;  transit - 1
+ *
+ * A holder may be killed between any two of these. Then its seat's share of the count is anyone's guess, but that of the living is not:
+ * the truth is the sum of what their seats hold, and the dead seat's own entry need not be known. Who clears up after it reads the word,
+ * then for each living seat first that it is not in transit and then what it holds, and exchanges the word to the sum.
+ *
+ * Why that is exact. A call that had exchanged the word before it was read was counted in `transit` then and had written its entry when
+ * `transit` was seen at 0. One that exchanges it later makes the auditor's own exchange fail, for the version is another. All of these
+ * are sequentially consistent. It ends because it is tried only so often; a seat that is stopped in transit puts it off, and the dead
+ * seat keeps what it had until the next look. */
+#ifndef PENSTOCK_HOLDS_H
+#define PENSTOCK_HOLDS_H
+
+#include "../algorithms/concurrency.h"
+#include "../table/slot.h"
+#include "seats.h"
+
+#define PS_HOLDS_TRIES 64
+#define PS_TRANSIT_TRIES 4096
+
+typedef struct {
+    uint64_t seats[PS_SEATS_MOST / 64];
+} ps_seat_set;
+
+static inline bool ps_seat_in(const ps_seat_set *set, uint32_t seat) { return set->seats[seat / 64] >> seat % 64 & 1; }
+static inline void ps_seat_put(ps_seat_set *set, uint32_t seat) { set->seats[seat / 64] |= UINT64_C(1) << seat % 64; }
+
+static inline unsigned ps_held_shift(uint32_t seat) { return seat % 2 * 32; }
+static inline uint64_t ps_held_by(const ps_word *tail, uint32_t seat) {
+    return ps_load_seq(&tail[seat / 2]) >> ps_held_shift(seat) & UINT32_MAX;
+}
+
+static inline void ps_held_add(ps_word *tail, uint32_t seat, uint64_t units) { ps_add_seq(&tail[seat / 2], units << ps_held_shift(seat)); }
+
+/* Takes up to `units` away from what a seat holds; how many it were. Ends: a failed exchange has seen one of two seats' calls. */
+static inline uint64_t ps_held_less(ps_word *tail, uint32_t seat, uint64_t units) {
+    ps_word *word = &tail[seat / 2];
+    uint64_t was = ps_load_seq(word), less;
+    do {
+        uint64_t held = was >> ps_held_shift(seat) & UINT32_MAX;
+        less = held < units ? held : units;
+    } while (less && !ps_exchange_if_equal(word, &was, was - (less << ps_held_shift(seat))));
+    return less;
+}
+
+/* The same over all seats, the own one first: units may be given back in another process than took them. */
+static inline uint64_t ps_held_less_all(ps_word *tail, uint32_t own, uint64_t units) {
+    uint64_t less = ps_held_less(tail, own, units);
+    for (uint32_t seat = 0; seat < PS_SEATS_MOST && less < units; seat++)
+        less += ps_held_less(tail, seat, units - less);
+    return less;
+}
+
+/* Makes the count of one key that of the living alone, and forgets what the dead held of it. False when a seat stayed in transit. */
+static inline bool ps_holds_audit(const ps_policy *p, const ps_commons *commons, ps_pair *slot, ps_word *tail, const ps_seat_set *dead) {
+    for (unsigned tries = 0; tries < PS_HOLDS_TRIES; tries++) {
+        uint64_t key = ps_load_seq(&slot->key), state = ps_load_seq(&slot->state), sum = 0;
+        if (key > PS_SLOT_FREE && !ps_is_tentative(state) && ps_concurrency_held(p, state)) {
+            for (uint32_t seat = 0; seat < PS_SEATS_MOST; seat++) {
+                if (ps_seat_in(dead, seat) || !ps_load_seq(&commons->seats[seat].taken))
+                    continue;
+                unsigned waits = 0;
+                while (ps_load_seq(&commons->seats[seat].transit))
+                    if (++waits == PS_TRANSIT_TRIES)
+                        return false;
+                sum += ps_held_by(tail, seat);
+            }
+            uint64_t next = ps_concurrency_word(p, state, sum);
+            if (!ps_pair_exchange(slot, key, state, key, next))
+                continue;
+        }
+        for (uint32_t seat = 0; seat < PS_SEATS_MOST; seat++)
+            if (ps_seat_in(dead, seat))
+                ps_held_less(tail, seat, UINT32_MAX);
+        return true;
+    }
+    return false;
+}
+
+#endif

@@ -1,0 +1,260 @@
+"""A segment's file: found or made, checked, and opened.
+
+    name -> path -> descriptor, checked -> header, compared -> Opened, which the engine maps
+
+The first to open a name makes the file whole, under no name, and then gives it the name; whoever loses that race
+takes the winner's. From then on nothing in the header changes: every process copies what it needs from it, so that what
+may be scribbled there later decides nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import struct
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+from penstock._backend import native
+from penstock.errors import SegmentError
+from penstock.segment.header import Header
+from penstock.segment.options import Segment
+
+MAGIC = b"penstock segment"
+VERSION = 1
+_PRELUDE = struct.Struct("<16sIIQ16s16s")
+"""MAGIC, VERSION, bytes of the JSON after it, bytes of the whole file, the boot it is of, a digest of the JSON."""
+PAGE = 4096
+HEADER_MOST = 1 << 20
+_LOCK = struct.Struct("hhqqi")
+
+
+class Opened(NamedTuple):
+    """A segment's file, open and checked; what an engine needs to map it.
+
+    fd: the engine's from then on. header_bytes: where its tables begin. birth_ns: of the header. look_only: map it as it
+    is, and change nothing.
+    """
+
+    fd: int
+    header_bytes: int
+    birth_ns: int
+    header: Header
+    look_only: bool = False
+
+
+def check_system() -> None:
+    """SegmentError where processes cannot share a segment at all."""
+    if not native:
+        raise SegmentError("a shared segment needs penstock's compiled core, and the plain-Python reference is in use")
+    from penstock._core import CAN_SHARE
+
+    if not CAN_SHARE:
+        raise SegmentError(
+            f"shared segments are there on Linux only, and this is {sys.platform}; without shared= each process limits"
+            " for itself, with sync= they share their limits through Redis"
+        )
+
+
+def boot() -> bytes:
+    """16 bytes that are others each time the machine is started: birth_ns means nothing after that."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return bytes.fromhex(file.read().strip().replace("-", ""))
+    except (OSError, ValueError) as error:
+        raise SegmentError(f"cannot tell when the machine was started: {error}") from None
+
+
+def join(segment: Segment, make: Callable[[], Header], differs: Callable[[Header], str | None]) -> Opened:
+    """Opens the segment, or makes it.
+
+    make: the header of a new one. differs: what is wrong with one that is there, if anything. Raises SegmentError, with
+    the file's side of it, for a file that is not ours or not such a segment; nothing was changed then.
+    """
+    check_system()
+    path, now = segment.path, boot()
+    for _ in range(100):
+        fd = _open(path, os.O_RDWR)
+        if fd is None:
+            fd = _made(path, make(), now, segment.group)
+            if _named(fd, path, replace=False):
+                return _read(fd, path)
+            os.close(fd)
+            continue
+        try:
+            _check_owner(fd, path, segment.group)
+            if _boot_of(fd, path) != now:  # nobody can have it open: it is of before the machine was started anew
+                if _replaced(fd, path, make, now, segment.group):
+                    continue
+                raise SegmentError(f"{path} is being made anew by another process and does not come about")
+            opened = _read(fd, path)
+            if wrong := differs(opened.header):
+                raise SegmentError(f"{path} was made with other settings: {wrong}")
+        except BaseException:
+            os.close(fd)
+            raise
+        return opened
+    raise SegmentError(f"{path} is made and removed again faster than it can be opened")
+
+
+def look(path: str) -> Opened:
+    """Opens a segment to look at it only. Raises SegmentError."""
+    check_system()
+    fd = _open(path, os.O_RDONLY)
+    if fd is None:
+        raise SegmentError(f"there is no segment {path}")
+    try:
+        if _boot_of(fd, path) != boot():
+            raise SegmentError(f"{path} is of before this machine was last started; nobody uses it any more")
+        return _read(fd, path)._replace(look_only=True)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def locked(fd: int, byte: int, *, wait: bool = False) -> bool:
+    """Takes a lock on one byte of the file for this descriptor; it goes with the descriptor."""
+    import fcntl  # here, because not every system has it
+
+    lock = _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK, lock)
+    except BlockingIOError:
+        return False
+    return True
+
+
+# ---- the file ----
+
+
+def _open(path: str, how: int) -> int | None:
+    """The file if it is there, and no link. Raises SegmentError."""
+    try:
+        return os.open(path, how | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
+        raise SegmentError(f"cannot open {path}: {reason}") from None
+
+
+def _check_owner(fd: int, path: str, group: bool) -> None:
+    """SegmentError unless it is a plain file that nobody else has a part in, but the group where that was asked for."""
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
+        raise SegmentError(f"will not use {path}: it is not a plain file")
+    if found.st_mode & (0o117 if group else 0o177):
+        allowed = "0660" if group else "0600"
+        raise SegmentError(
+            f"will not use {path}: its mode is {stat.S_IMODE(found.st_mode):04o}, and others than {allowed} allows could"
+            " read or change it"
+        )
+    if found.st_uid != os.geteuid() and not (group and found.st_gid in (os.getegid(), *os.getgroups())):
+        owner = f"user {found.st_uid}" + (f" and group {found.st_gid}" if group else "")
+        raise SegmentError(f"will not use {path}: it belongs to {owner}, and this process runs as user {os.geteuid()}")
+
+
+def _made(path: str, header: Header, now: bytes, group: bool) -> int:
+    """A new segment's file, whole but without a name."""
+    from penstock._core import segment_bytes
+
+    packed = header.packed()
+    start = -(-(_PRELUDE.size + len(packed)) // PAGE) * PAGE
+    whole = start + segment_bytes(header.capacity, header.tail_words, False)
+    digest = hashlib.blake2b(packed, digest_size=16).digest()
+    prelude = _PRELUDE.pack(MAGIC, VERSION, len(packed), whole, now, digest)
+    try:
+        fd = os.open(os.path.dirname(path), os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        kind = ", which cannot hold files without a name" if error.errno in (errno.EOPNOTSUPP, errno.EISDIR) else ""
+        raise SegmentError(f"cannot make {path} in {os.path.dirname(path)}{kind}: {error.strerror}") from None
+    try:
+        os.fchmod(fd, 0o660 if group else 0o600)
+        os.posix_fallocate(fd, 0, whole)  # so that no page is missing later
+        os.pwrite(fd, prelude + packed, 0)
+    except OSError as error:
+        os.close(fd)
+        if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+            raise SegmentError(f"cannot make {path}: {error.strerror}") from None
+        free = os.statvfs(os.path.dirname(path))
+        there = f"{os.path.dirname(path)} has {free.f_bavail * free.f_frsize}"
+        raise SegmentError(f"cannot make {path}: it needs {whole} bytes, and {there}; lower capacity=") from None
+    return fd
+
+
+def _named(fd: int, path: str, *, replace: bool) -> bool:
+    """Gives the file its name, or another's; False when there is one of that name."""
+    target = f"{path}.{os.urandom(6).hex()}" if replace else path
+    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
+    try:  # with a folder's descriptor the link is followed to the file, which is what is to be named
+        os.link(f"/proc/self/fd/{fd}", target, src_dir_fd=folder, dst_dir_fd=folder)
+        if replace:
+            os.rename(target, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        os.close(fd)
+        raise SegmentError(f"cannot make {path}: {error.strerror}") from None
+    finally:
+        os.close(folder)
+    return True
+
+
+def _replaced(stale: int, path: str, make: Callable[[], Header], now: bytes, group: bool) -> bool:
+    """Puts a new segment in a stale one's place, if it still is there; others wait for the stale one's lock."""
+    from penstock._core import OPEN_BYTE
+
+    locked(stale, OPEN_BYTE, wait=True)
+    try:
+        there = os.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        there = None
+    found = os.fstat(stale)
+    if there is not None and (there.st_ino, there.st_dev) == (found.st_ino, found.st_dev):
+        fd = _made(path, make(), now, group)
+        _named(fd, path, replace=True)
+        os.close(fd)
+    os.close(stale)
+    return True
+
+
+def _prelude(fd: int, path: str) -> tuple[int, int, bytes, bytes]:
+    """(bytes of JSON, of the file, boot, digest) of a file of ours; SegmentError for others."""
+    packed = os.pread(fd, _PRELUDE.size, 0)
+    if len(packed) != _PRELUDE.size or not packed.startswith(MAGIC):
+        raise SegmentError(f"{path} is not a penstock segment")
+    _, version, count, whole, of, digest = _PRELUDE.unpack(packed)
+    if version != VERSION:
+        raise SegmentError(
+            f"{path} is of layout {version}; this penstock speaks {VERSION}. Remove it, or use another name"
+        )
+    return count, whole, of, digest
+
+
+def _boot_of(fd: int, path: str) -> bytes:
+    return _prelude(fd, path)[2]
+
+
+def _read(fd: int, path: str) -> Opened:
+    """The header of the file, checked against the file and against itself. Raises SegmentError."""
+    from penstock._core import segment_bytes
+
+    count, whole, _, digest = _prelude(fd, path)
+    size = os.fstat(fd).st_size
+    if size != whole:
+        raise SegmentError(f"{path} has {size} bytes and was made with {whole}: it was cut off or grew. Remove it")
+    packed = os.pread(fd, min(count, HEADER_MOST), _PRELUDE.size)
+    if hashlib.blake2b(packed, digest_size=16).digest() != digest:
+        raise SegmentError(f"{path} is damaged: its header does not have its digest. Remove it")
+    start = -(-(_PRELUDE.size + count) // PAGE) * PAGE
+    try:
+        header = Header.unpacked(packed)
+        right = start + segment_bytes(header.capacity, header.tail_words, False) == whole
+    except (ValueError, KeyError, TypeError) as error:
+        raise SegmentError(f"{path} has a header that this penstock cannot read: {error}. Remove it") from None
+    if not right:
+        raise SegmentError(f"{path} was laid out by another build of penstock. Remove it, or use another name")
+    return Opened(fd, start, header.birth_ns, header)

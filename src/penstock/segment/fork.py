@@ -1,0 +1,36 @@
+"""After a fork: the child's limiters on a segment take seats of their own, and leave the parent's alone."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from penstock._core import Engine
+
+_joined: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def joined(engine: Engine) -> None:
+    """From now on a forked child gives this engine a seat of its own."""
+    _joined.add(engine)
+
+
+def _reopened(fd: int) -> int | None:
+    """Another descriptor of the same file, with locks of its own; None where that cannot be had."""
+    try:
+        return os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+
+
+def _after_fork() -> None:
+    for engine in list(_joined):
+        fd = engine.fd
+        if fd is not None:
+            engine.rejoin(_reopened(fd))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
