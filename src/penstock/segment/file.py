@@ -35,8 +35,8 @@ _LOCK = struct.Struct("hhqqi")
 class Opened(NamedTuple):
     """A segment's file, open and checked; what an engine needs to map it.
 
-    fd: the engine's from then on. header_bytes: where its tables begin. birth_ns: of the header. look_only: map it as it
-    is, and change nothing.
+    fd: the engine's from then on. header_bytes: where its tables begin. birth_ns: of the header. look_only: map it as
+    it is, and change nothing.
     """
 
     fd: int
@@ -149,8 +149,8 @@ def _check_owner(fd: int, path: str, group: bool) -> None:
     if found.st_mode & (0o117 if group else 0o177):
         allowed = "0660" if group else "0600"
         raise SegmentError(
-            f"will not use {path}: its mode is {stat.S_IMODE(found.st_mode):04o}, and others than {allowed} allows could"
-            " read or change it"
+            f"will not use {path}: its mode is {stat.S_IMODE(found.st_mode):04o}, so others could read or change it; it"
+            f" must be {allowed} at most"
         )
     if found.st_uid != os.geteuid() and not (group and found.st_gid in (os.getegid(), *os.getgroups())):
         owner = f"user {found.st_uid}" + (f" and group {found.st_gid}" if group else "")

@@ -19,9 +19,9 @@ class Header(NamedTuple):
     """What a segment's file says of itself.
 
     limits: by tier (None: the one without a name) the limits as they are written. policies: [tier][limit] in an
-    engine's units. capacity, on_full: as for a Limiter. secret: keys the hash. clock: "the system's" or "given". birth_ns:
-    when it was made, by the clock that counts suspend (CLOCK_BOOTTIME), or by the clock that was given. wall_ns: the same
-    as time since the Unix epoch.
+    engine's units. capacity, on_full: as for a Limiter. secret: keys the hash. clock: "the system's" or "given".
+    birth_ns: when it was made, by the clock that counts suspend (CLOCK_BOOTTIME), or by the clock that was given.
+    wall_ns: the same as time since the Unix epoch.
     """
 
     limits: dict[str | None, list[str]]
