@@ -170,9 +170,24 @@ cdef object batch_costs(object numpy, object costs, Py_ssize_t count):
 cdef inline ps_limiter *limiter_of(Engine self) except NULL:
     if self.handle == NULL:
         raise RuntimeError("this limiter was never made: __init__ was not called")
-    if ps_load_relaxed(&(<ps_limiter *>self.handle).broken):
-        raise SegmentError(BROKEN)
+    if ps_load_relaxed(&(<ps_limiter *>self.handle).trouble):
+        look_at_trouble(self)
     return <ps_limiter *>self.handle
+
+
+cdef int look_at_trouble(Engine self) except -1:
+    """Raises when the segment is broken; says once that it has lost its name."""
+    cdef ps_limiter *limiter = <ps_limiter *>self.handle
+    cdef uint64_t trouble = PS_NAMELESS
+    if ps_load_acquire(&limiter.trouble) == PS_BROKEN:
+        raise SegmentError(BROKEN)
+    if ps_exchange_if_equal(&limiter.trouble, &trouble, PS_NAMELESS_TOLD):
+        self.plain = self.plain_made
+        import logging
+        logging.getLogger("penstock.segment").error(
+            "the segment's file was removed: the processes that have it still share their limits, but those started from now"
+            " on share another; start all of them anew")
+    return 0
 
 
 cdef int native_policies(ps_policy *native, limits) except -1:
@@ -204,7 +219,7 @@ cdef inline uint64_t time_of(Engine self) except? 0:
     read = clock_ns(self.clock) - self.origin
     now = 0 if read < 0 else min(read, HORIZON)
     ps_raise(ps_latest(limiter_of(self)), now)
-    return ps_load_acquire(ps_latest(limiter_of(self)))
+    return ps_latest_now(limiter_of(self))
 
 
 cdef inline ps_caller caller_of(Engine self) noexcept:
@@ -451,7 +466,8 @@ cdef bytes packed(const penstock_batch *batch):
 cdef int sit_down(Engine self, ps_limiter *limiter, segment, clock) except -1:
     """Takes a seat in the segment, and guards the mapping against a file that is cut off."""
     cdef uint64_t now = 0
-    if not ps_guard_add(limiter.memory, limiter.bytes, &limiter.broken, &self.plain):
+    limiter.fast = &self.plain
+    if not ps_guard_add(limiter.memory, limiter.bytes, &limiter.trouble, &self.plain):
         raise SegmentError("this process has mapped 256 segments, which is as many as it can guard")
     if segment.look_only:
         return 0
@@ -464,7 +480,7 @@ cdef int sit_down(Engine self, ps_limiter *limiter, segment, clock) except -1:
 
 cdef void stand_up(ps_limiter *limiter) noexcept:
     if limiter.commons != NULL:
-        if not ps_load_relaxed(&limiter.broken):
+        if ps_load_relaxed(&limiter.trouble) != PS_BROKEN:
             ps_seat_leave(limiter)
         ps_close(limiter.fd)
 
@@ -534,6 +550,7 @@ cdef class Engine:
                 native_policies(native, limits)
                 ps_install(limiter, tier, native)
             if segment is not None:
+                ps_install_rest(limiter)
                 sit_down(self, limiter, segment, clock)
         except BaseException:
             ps_limiter_close(limiter)
@@ -549,7 +566,7 @@ cdef class Engine:
         if clock is None:
             limiter.clock, limiter.birth_ns = &process_clock, self.birth_ns
         self.origin = origin if segment is None else segment.birth_ns
-        self.plain = clock is None and not remember and None in tiers
+        self.plain = self.plain_made = clock is None and not remember and None in tiers
         self.handle = <penstock_limiter *>limiter
 
     def __dealloc__(self):
@@ -574,9 +591,10 @@ cdef class Engine:
             raise RuntimeError("this limiter has no segment")
         ps_close(limiter.fd)
         limiter.fd, limiter.seat = -1 if fd is None else fd, PS_NO_SEAT
+        ps_store_relaxed(&limiter.clearing, 0)  # it may be another thread's, which is not here
         if fd is None or not ps_seat_take(limiter, os.getpid(), time_of(self)):
             self.plain = False
-            ps_store_release(&limiter.broken, 1)
+            ps_store_release(&limiter.trouble, PS_BROKEN)
 
     @property
     def fd(self):
@@ -958,7 +976,7 @@ cdef class Engine:
 
     cdef bint decide(self, uint64_t fingerprint, uint64_t cost) noexcept nogil:
         cdef ps_limiter *limiter = <ps_limiter *>self.handle
-        if limiter == NULL or self.default_tier == PS_NEVER or ps_load_relaxed(&limiter.broken):
+        if limiter == NULL or self.default_tier == PS_NEVER or ps_load_relaxed(&limiter.trouble) == PS_BROKEN:
             return False
         cdef uint64_t now = ps_since(self.birth_ns, ps_clock_now(&process_clock))
         return ps_hit(limiter, fingerprint, self.default_tier, now, cost, ps_caller_numbered(limiter, ps_thread_number()), NULL)

@@ -59,9 +59,15 @@ typedef struct {
     ps_commons *commons;
     uint32_t seat; /* PS_NO_SEAT: it only looks */
     int fd;
-    ps_word broken;   /* the file was cut off, and what is mapped now is nobody else's */
+    ps_word trouble;  /* ps_trouble */
+    int *fast;        /* taken away when there is trouble, so that the next call looks at it */
+    ps_word named_ns; /* when the file was last seen to have a name */
     ps_word clearing; /* 1: a thread of this process is clearing up after dead seats */
 } ps_limiter;
+
+/* PS_BROKEN: the file was cut off, and what is mapped now is nobody else's. PS_NAMELESS: the file was removed; those who have it mapped
+ * still share it. PS_NAMELESS_TOLD: and that was said. */
+typedef enum { PS_NO_TROUBLE, PS_BROKEN, PS_NAMELESS, PS_NAMELESS_TOLD } ps_trouble;
 
 /* A decision over all limits. limit and remaining are those of limit `index`: the one that refuses longest,
  * or, when all admit, the one with the fewest units left. */
@@ -313,6 +319,12 @@ PS_APART uint64_t ps_soonest_free(const ps_limit *limit, uint64_t fingerprint, u
 /* The latest time of a clock that can't be asked here, over all who share the limiter. */
 static inline ps_word *ps_latest(ps_limiter *limiter) { return limiter->commons ? &limiter->commons->latest_ns : &limiter->latest_ns; }
 
+/* That time; what others may scribble is no later than time can be. */
+static inline uint64_t ps_latest_now(ps_limiter *limiter) {
+    uint64_t latest = ps_load_acquire(ps_latest(limiter));
+    return latest < PS_HORIZON ? latest : PS_HORIZON;
+}
+
 /* The time by now: no earlier than any that was used for what the caller has seen. */
 PS_APART uint64_t ps_later(ps_limiter *limiter, uint64_t now) {
     uint64_t later;
@@ -321,7 +333,7 @@ PS_APART uint64_t ps_later(ps_limiter *limiter, uint64_t now) {
     else if (limiter->clock)
         later = ps_since(limiter->birth_ns, ps_clock_now(limiter->clock));
     else
-        later = ps_load_acquire(ps_latest(limiter));
+        later = ps_latest_now(limiter);
     return later > now ? later : now;
 }
 
@@ -494,11 +506,17 @@ PS_APART bool ps_clear_dead(ps_limiter *limiter) {
     return any && whole;
 }
 
-#define PS_LOOK_NS UINT64_C(50000000) /* dead seats are looked for no more often than that */
+#define PS_LOOK_NS UINT64_C(50000000)   /* dead seats are looked for no more often than that */
+#define PS_NAMED_NS UINT64_C(1000000000) /* and whether the file still has its name, by each process */
 
-/* ps_clear_dead, now and then: by one of all the callers that were refused, in whatever process. */
-static inline bool ps_clear_up(ps_limiter *limiter, uint64_t now) {
-    uint64_t looked = ps_load_relaxed(&limiter->commons->looked_ns);
+/* What somebody must do now and then in a segment, and callers do that were refused. True when units of the dead came back. */
+PS_APART bool ps_look_around(ps_limiter *limiter, uint64_t now) {
+    uint64_t named = ps_load_relaxed(&limiter->named_ns), looked = ps_load_relaxed(&limiter->commons->looked_ns);
+    if (now - named >= PS_NAMED_NS && ps_exchange_if_equal(&limiter->named_ns, &named, now) && ps_nameless(limiter->fd)) {
+        uint64_t none = PS_NO_TROUBLE;
+        if (ps_exchange_if_equal(&limiter->trouble, &none, PS_NAMELESS))
+            *limiter->fast = 0;
+    }
     if (now - looked < PS_LOOK_NS || !ps_exchange_if_equal(&limiter->commons->looked_ns, &looked, now))
         return false;
     return ps_clear_dead(limiter);
@@ -556,7 +574,7 @@ PS_HOT ps_outcome ps_take(ps_limiter *limiter, const ps_limit *limit, const ps_p
                 continue;
             else if (p->algorithm == PS_SLIDING_LOG)
                 ps_fill(limiter, p, word, tail, now, cost);
-            else if (p->algorithm == PS_CONCURRENCY && limiter->commons && ps_clear_up(limiter, now))
+            else if (limiter->commons && ps_look_around(limiter, now) && p->algorithm == PS_CONCURRENCY)
                 continue; /* holders had died: what they held is back */
             return PS_REFUSED;
         }
@@ -983,6 +1001,13 @@ static inline void ps_install(ps_limiter *limiter, uint64_t tier, const ps_polic
             ps_store_relaxed(&limiter->share->parts[i][p->tag], ps_shared_part(p, ps_load_relaxed(&limiter->share->instances)));
     }
     ps_store_seq(&limiter->current[tier], policies[0].tag);
+}
+
+/* Gives the numbers of no tier's policy that of tier 0: words that somebody has scribbled may bear them. */
+static inline void ps_install_rest(ps_limiter *limiter) {
+    for (uint64_t i = 0; i < limiter->limit_count; i++)
+        for (uint64_t number = limiter->tier_count; number < PS_POLICIES_MOST; number++)
+            limiter->limits[i].policies[number] = limiter->limits[i].policies[0];
 }
 
 /* So many instances share the limits from now on. */

@@ -103,7 +103,7 @@ cdef extern from "limiter.h" nogil:
     void ps_ring(ps_commons *commons, uint64_t fingerprint)
     void ps_bell_listen(ps_word *bell, uint64_t heard, uint64_t most_ns)
     bint ps_byte_locked(int fd, int64_t byte)
-    bint ps_guard_add(void *start, size_t bytes, ps_word *broken, bint *fast)
+    bint ps_guard_add(void *start, size_t bytes, ps_word *trouble, bint *fast)
 
     ctypedef struct ps_share:
         ps_word partitions
@@ -135,7 +135,15 @@ cdef extern from "limiter.h" nogil:
         ps_commons *commons
         uint32_t seat
         int fd
-        ps_word broken
+        ps_word trouble
+        ps_word clearing
+        bint *fast
+
+    ctypedef enum ps_trouble:
+        PS_NO_TROUBLE
+        PS_BROKEN
+        PS_NAMELESS
+        PS_NAMELESS_TOLD
 
     ctypedef struct ps_decision:
         bint allowed
@@ -168,6 +176,7 @@ cdef extern from "limiter.h" nogil:
     uint64_t ps_cell_count(const ps_limiter *limiter)
     ps_caller ps_caller_numbered(ps_limiter *limiter, uint64_t number)
     ps_word *ps_latest(ps_limiter *limiter)
+    uint64_t ps_latest_now(ps_limiter *limiter)
     bint ps_hit(ps_limiter *limiter, uint64_t fingerprint, uint64_t tier, uint64_t now, uint64_t cost,
                 ps_caller caller, ps_decision *decision)
     bint ps_peek(ps_limiter *limiter, uint64_t fingerprint, uint64_t tier, uint64_t now, uint64_t cost,
@@ -177,6 +186,7 @@ cdef extern from "limiter.h" nogil:
     void ps_prefetch_key(const ps_limiter *limiter, uint64_t fingerprint)
     void ps_clear(const ps_limit *limit)
     void ps_install(ps_limiter *limiter, uint64_t tier, const ps_policy *policies)
+    void ps_install_rest(ps_limiter *limiter)
     void ps_share_among(ps_limiter *limiter, uint64_t instances)
     void ps_replace(ps_limiter *limiter, uint64_t tier, const ps_policy *policies, uint64_t now)
     bint ps_inspect(const ps_limit *limit, uint64_t index, uint64_t now, uint64_t *fingerprint, uint64_t *spent)

@@ -1,8 +1,8 @@
 /* Memory that is a file may vanish: a reader of pages that somebody has cut off gets SIGBUS. Here it gets zeros instead, and whoever
  * uses the memory is told.
  *
- * The handler lays fresh private pages over the whole mapping, so that the access that failed is done again and succeeds; `broken` is
- * set and `fast` taken away before that. Faults elsewhere go to whoever handled SIGBUS before. Both calls in the handler are plain
+ * The handler lays fresh private pages over the whole mapping, so that the access that failed is done again and succeeds; `trouble` is
+ * set to 1 and `fast` taken away before that. Faults elsewhere go to whoever handled SIGBUS before. Both calls in the handler are plain
  * system calls; the list it reads is written by exchanges, a field at a time, `bytes` last. */
 #ifndef PENSTOCK_FAULT_H
 #define PENSTOCK_FAULT_H
@@ -20,7 +20,7 @@
 typedef struct {
     ps_word bytes; /* 0: unused; 1: being written; else it counts */
     ps_word start;
-    ps_word broken; /* the address of a ps_word to set */
+    ps_word trouble; /* the address of a ps_word to set to 1 */
     ps_word fast;   /* the address of an int to clear */
 } ps_guard;
 
@@ -33,7 +33,7 @@ static void ps_fault_handler(int number, siginfo_t *info, void *context) {
         uint64_t bytes = ps_load_acquire(&ps_guards[i].bytes), start = ps_load_acquire(&ps_guards[i].start);
         if (bytes <= 1 || at < start || at - start >= bytes)
             continue;
-        ps_store_seq((ps_word *)(uintptr_t)ps_load_acquire(&ps_guards[i].broken), 1);
+        ps_store_seq((ps_word *)(uintptr_t)ps_load_acquire(&ps_guards[i].trouble), 1);
         *(volatile int *)(uintptr_t)ps_load_acquire(&ps_guards[i].fast) = 0;
         if (mmap((void *)(uintptr_t)start, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED)
             return;
@@ -47,7 +47,7 @@ static void ps_fault_handler(int number, siginfo_t *info, void *context) {
 }
 
 /* Guards a mapping of a file from now on; false when there are PS_GUARDS_MOST already. */
-static inline bool ps_guard_add(void *start, size_t bytes, ps_word *broken, int *fast) {
+static inline bool ps_guard_add(void *start, size_t bytes, ps_word *trouble, int *fast) {
     struct sigaction now, ours;
     memset(&ours, 0, sizeof(ours));
     ours.sa_sigaction = ps_fault_handler;
@@ -63,7 +63,7 @@ static inline bool ps_guard_add(void *start, size_t bytes, ps_word *broken, int 
         if (!ps_exchange_if_equal(&ps_guards[i].bytes, &unused, 1))
             continue;
         ps_store_release(&ps_guards[i].start, (uint64_t)(uintptr_t)start);
-        ps_store_release(&ps_guards[i].broken, (uint64_t)(uintptr_t)broken);
+        ps_store_release(&ps_guards[i].trouble, (uint64_t)(uintptr_t)trouble);
         ps_store_release(&ps_guards[i].fast, (uint64_t)(uintptr_t)fast);
         ps_store_seq(&ps_guards[i].bytes, bytes);
         return true;
@@ -78,8 +78,8 @@ static inline void ps_guard_remove(const void *start) {
             ps_store_seq(&ps_guards[i].bytes, 0);
 }
 #else
-static inline bool ps_guard_add(void *start, size_t bytes, ps_word *broken, int *fast) {
-    return (void)start, (void)bytes, (void)broken, (void)fast, false;
+static inline bool ps_guard_add(void *start, size_t bytes, ps_word *trouble, int *fast) {
+    return (void)start, (void)bytes, (void)trouble, (void)fast, false;
 }
 static inline void ps_guard_remove(const void *start) { (void)start; }
 #endif

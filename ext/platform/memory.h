@@ -41,6 +41,9 @@ static inline void *ps_memory_map(size_t bytes) {
 #endif
     return start;
 }
+#if !defined(MAP_NORESERVE)
+#define MAP_NORESERVE 0
+#endif
 /* A file's first `bytes`, as every process sees them that maps them so. To look only: what is written stays this process's own. */
 static inline void *ps_memory_map_file(int fd, size_t bytes, bool look_only) {
     void *start = mmap(NULL, bytes, PROT_READ | PROT_WRITE, look_only ? MAP_PRIVATE | MAP_NORESERVE : MAP_SHARED, fd, 0);

@@ -72,6 +72,7 @@ PS_APART uint32_t ps_spare_take(ps_commons *commons, uint32_t seat) {
 #define F_OFD_GETLK 36
 #define F_OFD_SETLK 37
 #endif
+#include <sys/stat.h>
 #include <unistd.h>
 
 static inline bool ps_byte_lock(int fd, int64_t byte, short type) {
@@ -86,7 +87,13 @@ static inline bool ps_byte_locked(int fd, int64_t byte) {
 static inline bool ps_seat_lock(int fd, uint32_t seat) { return ps_byte_lock(fd, PS_SEAT_BYTE + seat, F_WRLCK); }
 static inline void ps_seat_unlock(int fd, uint32_t seat) { ps_byte_lock(fd, PS_SEAT_BYTE + seat, F_UNLCK); }
 static inline void ps_close(int fd) { close(fd); }
+/* True when the file has lost its name: who opens that name from now on gets another file. */
+static inline bool ps_nameless(int fd) {
+    struct stat found;
+    return fstat(fd, &found) == 0 && found.st_nlink == 0;
+}
 #else
+static inline bool ps_nameless(int fd) { return (void)fd, false; }
 static inline void ps_close(int fd) { (void)fd; }
 #define PS_CAN_SHARE 0
 static inline bool ps_byte_locked(int fd, int64_t byte) { return (void)fd, (void)byte, false; }

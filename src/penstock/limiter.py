@@ -172,16 +172,21 @@ class LimiterMethods(Engine):
             options, key = exchange.options, exchange.secret
             policies = compile_shared(list(by_tier.values()), options.every_ns, options.kappa)
         tier_index = {tier: index for index, tier in enumerate(by_tier)}
-        super().__init__(
-            policies,
-            tier_index,
-            capacity=choose_capacity(capacity, policies[0]),
-            evict=on_full == "evict",
-            secret=key,
-            clock=clock,
-            remember=bool(remember_names),
-            **({} if opened is None else {"segment": opened}),
-        )
+        try:
+            super().__init__(
+                policies,
+                tier_index,
+                capacity=choose_capacity(capacity, policies[0]),
+                evict=on_full == "evict",
+                secret=key,
+                clock=clock,
+                remember=bool(remember_names),
+                **({} if opened is None else {"segment": opened}),
+            )
+        except BaseException:
+            if opened is not None:
+                os.close(opened.fd)
+            raise
         self.shared = None if segment is None else segment.path
         self._limits = by_tier
         self._policies = policies

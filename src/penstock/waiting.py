@@ -86,7 +86,11 @@ class Waiters:
                 queue = self._queues[fingerprint] = deque()
             queue.append(wake)
             self._units[fingerprint] = self._units.get(fingerprint, 0) + units
-        self.joined()
+        try:
+            self.joined()
+        except BaseException:
+            self._leave(fingerprint, wake, units)
+            raise
 
     def _leave(self, fingerprint: int, wake: Callable[[], None], units: int) -> None:
         """Leaves the queue from any place in it; a new head is told."""

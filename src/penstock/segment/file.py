@@ -26,7 +26,8 @@ from penstock.segment.options import Segment
 MAGIC = b"penstock segment"
 VERSION = 1
 _PRELUDE = struct.Struct("<16sIIQ16s16s")
-"""MAGIC, VERSION, bytes of the JSON after it, bytes of the whole file, the boot it is of, a digest of the JSON."""
+"""MAGIC, VERSION, bytes of the JSON after it, bytes of the whole file, the boot it is of, a digest of these and the
+JSON."""
 PAGE = 4096
 HEADER_MOST = 1 << 20
 _LOCK = struct.Struct("hhqqi")
@@ -80,16 +81,20 @@ def join(segment: Segment, make: Callable[[], Header], differs: Callable[[Header
         fd = _open(path, os.O_RDWR)
         if fd is None:
             fd = _made(path, make(), now, segment.group)
-            if _named(fd, path, replace=False):
-                return _read(fd, path)
+            try:
+                if _named(fd, path):
+                    return _read(fd, path)
+            except BaseException:
+                os.close(fd)
+                raise
             os.close(fd)
             continue
         try:
             _check_owner(fd, path, segment.group)
-            if _boot_of(fd, path) != now:  # nobody can have it open: it is of before the machine was started anew
-                if _replaced(fd, path, make, now, segment.group):
-                    continue
-                raise SegmentError(f"{path} is being made anew by another process and does not come about")
+            if _prelude(fd, path).boot != now:  # nobody can have it open: it is of before the machine was started anew
+                _remove_stale(fd, path)
+                os.close(fd)
+                continue
             opened = _read(fd, path)
             if wrong := differs(opened.header):
                 raise SegmentError(f"{path} was made with other settings: {wrong}")
@@ -107,7 +112,7 @@ def look(path: str) -> Opened:
     if fd is None:
         raise SegmentError(f"there is no segment {path}")
     try:
-        if _boot_of(fd, path) != boot():
+        if _prelude(fd, path).boot != boot():
             raise SegmentError(f"{path} is of before this machine was last started; nobody uses it any more")
         return _read(fd, path)._replace(look_only=True)
     except BaseException:
@@ -157,15 +162,35 @@ def _check_owner(fd: int, path: str, group: bool) -> None:
         raise SegmentError(f"will not use {path}: it belongs to {owner}, and this process runs as user {os.geteuid()}")
 
 
+class _Prelude(NamedTuple):
+    """A file's first bytes, checked: the JSON after them, the bytes of the whole file, the boot it is of."""
+
+    packed: bytes
+    whole: int
+    boot: bytes
+
+    @property
+    def start(self) -> int:
+        """Where the tables begin."""
+        return -(-(_PRELUDE.size + len(self.packed)) // PAGE) * PAGE
+
+    def written(self) -> bytes:
+        """As the file has it, the JSON included."""
+        fields = MAGIC, VERSION, len(self.packed), self.whole, self.boot
+        return _PRELUDE.pack(*fields, self.digest()) + self.packed
+
+    def digest(self) -> bytes:
+        """Of all of it."""
+        said = _PRELUDE.pack(MAGIC, VERSION, len(self.packed), self.whole, self.boot, b"")
+        return hashlib.blake2b(said + self.packed, digest_size=16).digest()
+
+
 def _made(path: str, header: Header, now: bytes, group: bool) -> int:
     """A new segment's file, whole but without a name."""
     from penstock._core import segment_bytes
 
-    packed = header.packed()
-    start = -(-(_PRELUDE.size + len(packed)) // PAGE) * PAGE
-    whole = start + segment_bytes(header.capacity, header.tail_words, False)
-    digest = hashlib.blake2b(packed, digest_size=16).digest()
-    prelude = _PRELUDE.pack(MAGIC, VERSION, len(packed), whole, now, digest)
+    prelude = _Prelude(header.packed(), 0, now)
+    prelude = prelude._replace(whole=prelude.start + segment_bytes(header.capacity, header.tail_words, False))
     try:
         fd = os.open(os.path.dirname(path), os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -173,88 +198,79 @@ def _made(path: str, header: Header, now: bytes, group: bool) -> int:
         raise SegmentError(f"cannot make {path} in {os.path.dirname(path)}{kind}: {error.strerror}") from None
     try:
         os.fchmod(fd, 0o660 if group else 0o600)
-        os.posix_fallocate(fd, 0, whole)  # so that no page is missing later
-        os.pwrite(fd, prelude + packed, 0)
+        os.posix_fallocate(fd, 0, prelude.whole)  # so that no page is missing later
+        os.pwrite(fd, prelude.written(), 0)
     except OSError as error:
         os.close(fd)
         if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
             raise SegmentError(f"cannot make {path}: {error.strerror}") from None
         free = os.statvfs(os.path.dirname(path))
-        there = f"{os.path.dirname(path)} has {free.f_bavail * free.f_frsize}"
-        raise SegmentError(f"cannot make {path}: it needs {whole} bytes, and {there}; lower capacity=") from None
+        there = f"{prelude.whole} bytes, and {os.path.dirname(path)} has {free.f_bavail * free.f_frsize}"
+        raise SegmentError(f"cannot make {path}: it needs {there}; lower capacity=") from None
     return fd
 
 
-def _named(fd: int, path: str, *, replace: bool) -> bool:
-    """Gives the file its name, or another's; False when there is one of that name."""
-    target = f"{path}.{os.urandom(6).hex()}" if replace else path
-    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
+def _named(fd: int, path: str) -> bool:
+    """Gives the file its name; False when there is one of that name."""
     try:  # with a folder's descriptor the link is followed to the file, which is what is to be named
-        os.link(f"/proc/self/fd/{fd}", target, src_dir_fd=folder, dst_dir_fd=folder)
-        if replace:
-            os.rename(target, path)
+        folder = os.open(os.path.dirname(path), os.O_PATH | os.O_CLOEXEC)
+        try:
+            os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=folder, dst_dir_fd=folder)
+        finally:
+            os.close(folder)
     except FileExistsError:
         return False
     except OSError as error:
-        os.close(fd)
         raise SegmentError(f"cannot make {path}: {error.strerror}") from None
-    finally:
-        os.close(folder)
     return True
 
 
-def _replaced(stale: int, path: str, make: Callable[[], Header], now: bytes, group: bool) -> bool:
-    """Puts a new segment in a stale one's place, if it still is there; others wait for the stale one's lock."""
+def _remove_stale(fd: int, path: str) -> None:
+    """Removes this file, if it still has this name: one process does, and the others that have it open wait."""
     from penstock._core import OPEN_BYTE
 
-    locked(stale, OPEN_BYTE, wait=True)
+    locked(fd, OPEN_BYTE, wait=True)
+    found = os.fstat(fd)
     try:
         there = os.stat(path, follow_symlinks=False)
+        if (there.st_ino, there.st_dev) == (found.st_ino, found.st_dev):
+            os.unlink(path)
     except FileNotFoundError:
-        there = None
-    found = os.fstat(stale)
-    if there is not None and (there.st_ino, there.st_dev) == (found.st_ino, found.st_dev):
-        fd = _made(path, make(), now, group)
-        _named(fd, path, replace=True)
-        os.close(fd)
-    os.close(stale)
-    return True
+        return
+    except OSError as error:
+        raise SegmentError(
+            f"cannot remove {path}, which is of before this machine was last started: {error.strerror}"
+        ) from None
 
 
-def _prelude(fd: int, path: str) -> tuple[int, int, bytes, bytes]:
-    """(bytes of JSON, of the file, boot, digest) of a file of ours; SegmentError for others."""
-    packed = os.pread(fd, _PRELUDE.size, 0)
-    if len(packed) != _PRELUDE.size or not packed.startswith(MAGIC):
+def _prelude(fd: int, path: str) -> _Prelude:
+    """The first bytes of a file of ours; SegmentError for others."""
+    start = os.pread(fd, _PRELUDE.size, 0)
+    if len(start) != _PRELUDE.size or not start.startswith(MAGIC):
         raise SegmentError(f"{path} is not a penstock segment")
-    _, version, count, whole, of, digest = _PRELUDE.unpack(packed)
+    _, version, count, whole, of, digest = _PRELUDE.unpack(start)
     if version != VERSION:
         raise SegmentError(
             f"{path} is of layout {version}; this penstock speaks {VERSION}. Remove it, or use another name"
         )
-    return count, whole, of, digest
-
-
-def _boot_of(fd: int, path: str) -> bytes:
-    return _prelude(fd, path)[2]
+    prelude = _Prelude(os.pread(fd, min(count, HEADER_MOST), _PRELUDE.size), whole, of)
+    if prelude.digest() != digest or len(prelude.packed) != count:
+        raise SegmentError(f"{path} is damaged: its header does not have its digest. Remove it")
+    return prelude
 
 
 def _read(fd: int, path: str) -> Opened:
     """The header of the file, checked against the file and against itself. Raises SegmentError."""
     from penstock._core import segment_bytes
 
-    count, whole, _, digest = _prelude(fd, path)
-    size = os.fstat(fd).st_size
+    prelude = _prelude(fd, path)
+    size, whole = os.fstat(fd).st_size, prelude.whole
     if size != whole:
         raise SegmentError(f"{path} has {size} bytes and was made with {whole}: it was cut off or grew. Remove it")
-    packed = os.pread(fd, min(count, HEADER_MOST), _PRELUDE.size)
-    if hashlib.blake2b(packed, digest_size=16).digest() != digest:
-        raise SegmentError(f"{path} is damaged: its header does not have its digest. Remove it")
-    start = -(-(_PRELUDE.size + count) // PAGE) * PAGE
     try:
-        header = Header.unpacked(packed)
-        right = start + segment_bytes(header.capacity, header.tail_words, False) == whole
-    except (ValueError, KeyError, TypeError) as error:
+        header = Header.unpacked(prelude.packed)
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise SegmentError(f"{path} has a header that this penstock cannot read: {error}. Remove it") from None
-    if not right:
+    if prelude.start + segment_bytes(header.capacity, header.tail_words, False) != size:
         raise SegmentError(f"{path} was laid out by another build of penstock. Remove it, or use another name")
-    return Opened(fd, start, header.birth_ns, header)
+    return Opened(fd, prelude.start, header.birth_ns, header)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import weakref
 from typing import TYPE_CHECKING
+
+from penstock.errors import SegmentError
 
 if TYPE_CHECKING:
     from penstock._core import Engine
@@ -27,9 +30,10 @@ def _reopened(fd: int) -> int | None:
 
 def _after_fork() -> None:
     for engine in list(_joined):
-        fd = engine.fd
-        if fd is not None:
-            engine.rejoin(_reopened(fd))
+        with contextlib.suppress(SegmentError):  # its file was cut off before: it says so to whoever calls it
+            fd = engine.fd
+            if fd is not None:
+                engine.rejoin(_reopened(fd))
 
 
 if hasattr(os, "register_at_fork"):

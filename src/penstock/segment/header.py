@@ -7,7 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from penstock.policy import Policy
+from penstock.policy import TIERS_MOST, Policy
+from penstock.rate import LIMITS_MOST
 
 
 def boottime_ns() -> int:
@@ -43,14 +44,19 @@ class Header(NamedTuple):
 
     @classmethod
     def unpacked(cls, packed: bytes) -> Header:
-        """ValueError, KeyError or TypeError for other bytes."""
+        """ValueError, KeyError, TypeError, OverflowError or RecursionError for other bytes."""
         fields = json.loads(packed)
         fields["limits"] = {tier: [str(limit) for limit in limits] for tier, limits in fields["limits"]}
         fields["policies"] = [[Policy(*map(int, policy)) for policy in limits] for limits in fields["policies"]]
         fields["secret"] = bytes.fromhex(fields["secret"])
         header = cls(**fields)
-        if not (header.policies and header.policies[0] and len(header.secret) == 16):
-            raise ValueError("policies or secret")
+        if len(header.secret) != 16 or not 1 <= header.capacity < 2**40:
+            raise ValueError("secret or capacity")
+        of = {tuple(policy.tail_words for policy in limits) for limits in header.policies}
+        if len(of) != 1 or len(header.policies) > TIERS_MOST or not all(1 <= len(words) <= LIMITS_MOST for words in of):
+            raise ValueError("policies")
+        if not all(words >= 0 for words in header.tail_words) or header.capacity * sum(header.tail_words) >= 2**48:
+            raise ValueError("tail words")
         return header
 
     @property

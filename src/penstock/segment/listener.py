@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from typing import TYPE_CHECKING
+
+from penstock.errors import SegmentError
 
 if TYPE_CHECKING:
     from penstock._core import Engine
@@ -18,36 +21,46 @@ class Listener:
     """A thread that is there while this process has waiters, asleep in the system until a key's bell rings.
 
     A release rings one of 64 bells; the waiters at the head of that bell's keys then ask again. First come, first
-    served holds within a process; between processes whoever asks first.
+    served holds within a process; between processes whoever asks first. The engine is referred to weakly: the seat of a
+    limiter that is dropped is free at once.
     """
 
     def __init__(self, engine: Engine, waiters: Waiters) -> None:
-        self._engine = engine
+        self._engine = weakref.ref(engine)
         self._waiters = waiters
         self._begin()
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
-        self._process = os.getpid()
         self._runs = False
+        self._process = os.getpid()
 
     def start(self) -> None:
         """To be called after a waiter has joined its queue."""
         if self._process != os.getpid():  # the thread, and perhaps the lock, are the parent's
             self._begin()
+        engine = self._engine()
+        if engine is None:
+            return
         with self._lock:
             if self._runs:
                 return
+            engine.listen(True)
             self._runs = True
-        threading.Thread(target=self._run, name="penstock waiting", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(engine,), name="penstock waiting", daemon=True).start()
+        except BaseException:  # no thread to be had: whoever waits next tries again
+            with self._lock:
+                self._runs = False
+                engine.listen(False)
+            raise
 
-    def _run(self) -> None:
-        engine, waiters = self._engine, self._waiters
-        engine.listen(True)
+    def _run(self, engine: Engine) -> None:
+        waiters = self._waiters
         try:
             before, rings = engine.heard()
-            waiters.wake()  # what was given back before this thread listened was not rung
-            while self._goes_on():
+            waiters.wake()  # what was given back before this engine listened was not rung
+            while self._goes_on(engine):
                 engine.sleep(rings, LOOK_NS)
                 bells, rings = engine.heard()
                 if bells == before and engine.clear_dead():
@@ -56,11 +69,15 @@ class Listener:
                     if bells[fingerprint % len(bells)] != before[fingerprint % len(bells)]:
                         waiters.wake(fingerprint)
                 before = bells
-        finally:
-            engine.listen(False)
+        except SegmentError:  # the file was cut off: every waiter is told so when it asks
+            with self._lock:
+                self._runs = False
+            waiters.wake()
 
-    def _goes_on(self) -> bool:
+    def _goes_on(self, engine: Engine) -> bool:
         """False when nobody waits any more; who joins from then on starts another thread."""
         with self._lock:
             self._runs = bool(self._waiters.waited())
+            if not self._runs:
+                engine.listen(False)
             return self._runs
