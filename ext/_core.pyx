@@ -639,6 +639,75 @@ cdef class Engine:
         if limiter.commons != NULL and ps_exchange_if_equal(&limiter.commons.seats[limiter.seat].listens, &was, on):
             ps_add_seq(&limiter.commons.listeners, 1 if on else <uint64_t>-1)
 
+    # ---- a segment whose limits are shared through Redis, too: one process leads; see segment/host.h ----
+
+    def lead(self):
+        """To be called by the process that exchanges with Redis for all from now on: takes back what its predecessor had on
+        the way, and has itself woken by `rest` when something is urgent."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef ps_share *share = share_of(self)
+        with nogil:
+            ps_host_lead(limiter)
+        ps_store_release(&share.wake, 1)
+
+    def fleet(self):
+        """(instances, the mode of each partition), as the leader has set them."""
+        cdef ps_share *share = share_of(self)
+        cdef int partition, count = min(<int>ps_load_acquire(&share.partitions), PS_PARTITIONS_MOST)
+        return ps_load_acquire(&share.instances), [ps_load_acquire(&share.modes[partition]) for partition in range(count)]
+
+    def wait_here(self, dict waited):
+        """Says which keys callers of this process wait for: {fingerprint: units}; of more than 8 only some."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef uint64_t[8] fingerprints, units
+        cdef unsigned count = 0
+        for fingerprint, amount in waited.items():
+            if count < <unsigned>PS_SEAT_WAITS:
+                fingerprints[count], units[count] = fingerprint, amount
+                count += 1
+        ps_host_wait(limiter.commons, limiter.seat, fingerprints, units, count)
+
+    def waited_elsewhere(self):
+        """{fingerprint: units} that callers of the other processes wait for."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef uint32_t seat
+        cdef uint64_t fingerprint, units
+        found = {}
+        for seat in range(PS_SEATS_MOST):
+            if seat == limiter.seat or not ps_load_acquire(&limiter.commons.seats[seat].taken):
+                continue
+            for i in range(PS_SEAT_WAITS):
+                units = ps_load_acquire(&limiter.commons.waits[seat][i].units)
+                fingerprint = ps_load_acquire(&limiter.commons.waits[seat][i].fingerprint)
+                if units and fingerprint > PS_SLOT_FREE:
+                    found[fingerprint] = found.get(fingerprint, 0) + units
+        return found
+
+    def leave_forgotten(self, fingerprint):
+        """Leaves word that a key, or all (None), is to be as good as new in Redis; False when there is no room for it."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef bint left = ps_host_forget(limiter.commons, PS_SLOT_FREE if fingerprint is None else fingerprint)
+        ps_host_urge(limiter, 0 if fingerprint is None else fingerprint)
+        return left
+
+    def forgotten(self):
+        """What was left by `leave_forgotten`, in whatever process; asking takes it away."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        taken = [ps_host_forgotten(limiter.commons, which) for which in range(PS_FORGETS)]
+        return [None if fingerprint == PS_SLOT_FREE else fingerprint for fingerprint in taken if fingerprint]
+
+    def urge(self, uint64_t fingerprint):
+        """Asks the leader for an early exchange of this key's partition."""
+        share_of(self)
+        ps_host_urge(limiter_of(self), fingerprint)
+
+    def rest(self, uint64_t asked, uint64_t most_ns):
+        """Sleeps until something is urgent that was not when `asked` was returned, or for so long; returns the next `asked`."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        with nogil:
+            ps_bell_listen(&limiter.commons.asked, asked, most_ns)
+        return ps_load_seq(&limiter.commons.asked)
+
     def heard(self):
         """How often each bell was rung, the last number of all of them together: what `sleep` compares with. A key's bell
         is its fingerprint modulo their number."""
@@ -765,6 +834,8 @@ cdef class Engine:
         cdef ps_share *share = share_of(self)
         if not PS_CAN_WAKE:
             raise NotImplementedError("decisions cannot wake a driver on this system; ask early() now and then")
+        if limiter_of(self).commons != NULL:
+            raise RuntimeError("in a segment a descriptor means nothing to other processes; see lead() and rest()")
         if fd is not None and (not isinstance(fd, int) or not 0 <= fd < 2**31 - 1):
             raise ValueError(f"fd={shown(fd)} must be a file descriptor or None")
         ps_store_release(&share.wake, 0 if fd is None else fd + 1)

@@ -421,7 +421,9 @@ PS_APART void ps_note_shared(ps_limiter *limiter, const ps_limit *limit, const p
         if (!ps_load_relaxed(asked)) {
             uint64_t wake = ps_load_acquire(&limiter->share->wake);
             ps_store_release(asked, 1);
-            if (wake)
+            if (wake && limiter->commons)
+                ps_bell_ring(&limiter->commons->asked); /* the descriptor would be another process's */
+            else if (wake)
                 ps_wake((int)(wake - 1));
         }
     }
@@ -856,11 +858,11 @@ static inline void ps_limiter_lay(ps_limiter *limiter, char *place, uint64_t cap
         place += shared ? ps_whole_lines(slots / PS_LINE_SLOTS * sizeof(ps_word)) : 0;
     }
     limiter->share = shared ? (ps_share *)(void *)place : 0;
-    if (shared && !ps_load_acquire(&limiter->share->instances)) {
-        ps_store_relaxed(&limiter->share->instances, 1);
-        ps_store_relaxed(&limiter->share->partitions, 1);
+    if (shared) { /* in a segment others may have done more than this by now */
+        ps_raise(&limiter->share->instances, 1);
+        ps_raise(&limiter->share->partitions, 1);
         for (uint64_t i = 0; i < limit_count; i++)
-            ps_store_relaxed(&limiter->share->cost_most[i], 1);
+            ps_raise(&limiter->share->cost_most[i], 1);
     }
 }
 

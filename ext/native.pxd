@@ -89,14 +89,21 @@ cdef extern from "limiter.h" nogil:
         ps_word transit
         ps_word listens
 
+    ctypedef struct ps_wait:
+        ps_word fingerprint
+        ps_word units
+
     ctypedef struct ps_commons:
+        ps_wait[128][8] waits
+        ps_word asked
         ps_word rung
         ps_word listeners
         ps_word *bells
         ps_seat *seats
 
     bint PS_CAN_SHARE
-    int PS_BELLS, PS_SEATS_MOST
+    int PS_BELLS
+    uint32_t PS_SEATS_MOST
     int64_t PS_OPEN_BYTE, PS_LEAD_BYTE, PS_SEAT_BYTE
     void ps_close(int fd)
     uint32_t PS_NO_SEAT
@@ -106,6 +113,7 @@ cdef extern from "limiter.h" nogil:
     bint ps_guard_add(void *start, size_t bytes, ps_word *trouble, bint *fast)
 
     ctypedef struct ps_share:
+        ps_word instances
         ps_word partitions
         ps_word *modes
         ps_word *asked
@@ -210,6 +218,15 @@ cdef extern from "sync/exchange.h" nogil:
     void ps_pack_entry(const ps_entry *entry, unsigned char *place)
     ps_answer ps_unpack_answer(const unsigned char *place)
     uint64_t ps_shared_at(const ps_limit *limit, uint64_t index)
+
+cdef extern from "segment/host.h" nogil:
+    int PS_SEAT_WAITS, PS_FORGETS
+    uint64_t PS_SLOT_FREE
+    void ps_host_wait(ps_commons *commons, uint32_t seat, const uint64_t *fingerprints, const uint64_t *units, unsigned count)
+    bint ps_host_forget(ps_commons *commons, uint64_t fingerprint)
+    uint64_t ps_host_forgotten(ps_commons *commons, unsigned which)
+    void ps_host_urge(ps_limiter *limiter, uint64_t fingerprint)
+    void ps_host_lead(ps_limiter *limiter)
 
 cdef extern from "batch/columns.h" nogil:
     struct ArrowSchema:

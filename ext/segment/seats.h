@@ -26,6 +26,13 @@
 #define PS_SEGMENT_CELLS (1 + PS_SEATS_MOST + PS_SPARE_CELLS)
 _Static_assert(PS_SEGMENT_CELLS <= PS_NONCE_CELLS, "the number of a cell is part of a claim's nonce");
 
+#define PS_SEAT_WAITS 8 /* keys that the callers of a seat wait for, of which the leader is told */
+#define PS_FORGETS 64   /* keys to be made as good as new everywhere, of which it was not told yet */
+
+typedef struct {
+    ps_word fingerprint, units;
+} ps_wait;
+
 typedef struct {
     ps_word taken;    /* 0: free; else the time at which it was taken, plus 1, in ns of the segment */
     ps_word pid;      /* as its own namespace has it; for people */
@@ -42,10 +49,13 @@ typedef struct {
     ps_word looked_ns; /* when dead seats were last looked for */
     ps_word rung;      /* the bell that listeners sleep on */
     ps_word listeners;
-    ps_word pad[4];
+    ps_word asked;     /* the bell that who exchanges with Redis sleeps on (host.h) */
+    ps_word pad[3];
     ps_word bells[PS_BELLS]; /* how often units of keys of this number (fingerprint % PS_BELLS) were given back while somebody listened */
     ps_word spare_owners[PS_SPARE_CELLS + 1]; /* the seat, plus 1, that has a spare cell */
     ps_seat seats[PS_SEATS_MOST];
+    ps_wait waits[PS_SEATS_MOST][PS_SEAT_WAITS];
+    ps_word forgets[PS_FORGETS];
 } ps_commons;
 
 _Static_assert(sizeof(ps_commons) % PS_CACHE_LINE == 0, "what follows begins on a cache line");
@@ -110,6 +120,8 @@ static inline void ps_seat_clear(ps_commons *commons, uint32_t seat) {
     uint64_t listens = 1;
     if (ps_exchange_if_equal(&left->listens, &listens, 0))
         ps_add_seq(&commons->listeners, UINT64_MAX);
+    for (unsigned i = 0; i < PS_SEAT_WAITS; i++)
+        ps_store_relaxed(&commons->waits[seat][i].units, 0);
     ps_store_relaxed(&left->transit, 0);
     ps_store_relaxed(&left->pid, 0);
     ps_store_release(&left->taken, 0);

@@ -159,13 +159,12 @@ class LimiterMethods(Engine):
             by_tier.update(read_tiers(tiers, algorithm))
         wall_ns = read_clock(clock)
         segment = None if shared is None else read_shared(shared)
-        exchange = None if sync is None else self._exchange_of(read_sync(sync), name, secret)
+        exchange = None if sync is None else self._exchange_of(read_sync(sync), name, secret, segment is not None)
         opened = None
         if segment is not None:
-            if exchange is not None:
-                raise ValueError("shared and sync together are not there yet: choose one")
-            opened = self._join(segment, by_tier, capacity, on_full, secret, clock, wall_ns)
+            opened = self._join(segment, by_tier, capacity, on_full, exchange, secret, clock, wall_ns)
             policies, capacity, key = opened.header.policies, opened.header.capacity, opened.header.secret
+            wall_ns = opened.header.wall_ns
         elif exchange is None:
             policies, key = compile_policies(list(by_tier.values()), wall_ns), read_secret(secret)
         else:
@@ -203,11 +202,15 @@ class LimiterMethods(Engine):
             exchange.start(self, policies, self._waiters, wall_ns=wall_ns, steady=clock is None)
 
     @staticmethod
-    def _exchange_of(options: Sync, name: str | None, secret: bytes | None) -> Exchange:
-        from penstock.sync.exchange import Exchange  # here, because most limiters need no asyncio and no Redis
-
+    def _exchange_of(options: Sync, name: str | None, secret: bytes | None, host: bool) -> Exchange:
         if secret is not None:
             raise ValueError("secret is for limiters of one process; with sync it is given as Sync(url, secret=…)")
+        if host:
+            from penstock.sync.host import HostExchange
+
+            return HostExchange(options, name)
+        from penstock.sync.exchange import Exchange  # here, because most limiters need no asyncio and no Redis
+
         return Exchange(options, name)
 
     def _attend(self) -> None:
@@ -224,6 +227,7 @@ class LimiterMethods(Engine):
         by_tier: dict[str | None, list[Limit]],
         capacity: int | None,
         on_full: str,
+        exchange: Exchange | None,
         secret: bytes | None,
         clock: Clock | None,
         wall_ns: int,
@@ -234,23 +238,42 @@ class LimiterMethods(Engine):
 
         limits, tiers = describe(by_tier), list(by_tier.values())
         kind = "the system's" if clock is None else "given"
-        policies = for_segment(compile_policies(tiers, wall_ns))
+        synced = "no" if exchange is None else f"as {exchange.name!r}"
+
+        def compiled(born_ns: int) -> list[list[Policy]]:
+            if exchange is None:
+                return for_segment(compile_policies(tiers, born_ns))
+            if any(isinstance(limit, Concurrency) for limit in tiers[0]):
+                raise ValueError("a Concurrency limit can be shared= by a host or sync= through Redis, not both")
+            return compile_shared(tiers, exchange.options.every_ns, exchange.options.kappa)
+
+        policies = compiled(wall_ns)
         keys = choose_capacity(capacity, policies[0], SEGMENT_DEFAULT)
 
         def make() -> Header:
             birth_ns = boottime_ns() if clock is None else clock.now_ns()
-            return Header(limits, policies, keys, on_full, read_secret(secret), kind, birth_ns, wall_ns)
+            key = read_secret(secret) if exchange is None else exchange.secret
+            return Header(limits, policies, keys, on_full, key, kind, synced, birth_ns, wall_ns)
 
         def differs(found: Header) -> str | None:
-            wanted = {"limits": wording(limits), "on_full": on_full, "clock": kind}
-            there = {"limits": wording(found.limits), "on_full": found.on_full, "clock": found.clock}
+            wanted = {"limits": wording(limits), "on_full": on_full, "clock": kind, "sync": synced}
+            there = {
+                "limits": wording(found.limits),
+                "on_full": found.on_full,
+                "clock": found.clock,
+                "sync": found.sync,
+            }
             if capacity is not None:
                 wanted["capacity"], there["capacity"] = str(capacity), str(found.capacity)
             if (wrong := difference(wanted, there)) or list(limits) != list(found.limits):
                 return wrong or "its tiers are in another order"
+            if exchange is not None and exchange.secret != found.secret:
+                return "another secret"
             if secret is not None and read_secret(secret) != found.secret:
                 return "another secret"
-            if for_segment(compile_policies(tiers, found.wall_ns)) != found.policies:
+            if exchange is not None and compiled(found.wall_ns) != found.policies:
+                return "another Sync(every=…, strict=…), or another version of penstock"
+            if compiled(found.wall_ns) != found.policies:
                 return "this penstock computes otherwise with the same limits; use another name"
             return None
 
@@ -383,6 +406,13 @@ class LimiterMethods(Engine):
     def _wake_all(self, fingerprints: Sequence[int]) -> None:
         for fingerprint in fingerprints:
             self._waiters.wake(fingerprint)
+            if self.shared is not None:
+                self.ring(fingerprint)
+
+    def _rejoined(self) -> None:
+        """In a forked child, once it has a seat of its own in the segment."""
+        if self._exchange is not None:
+            self._exchange.rejoined(self)
 
     def _holds(self) -> bool:
         return any(isinstance(limit, Concurrency) for limit in next(iter(self._limits.values())))

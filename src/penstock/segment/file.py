@@ -132,6 +132,13 @@ def locked(fd: int, byte: int, *, wait: bool = False) -> bool:
     return True
 
 
+def unlocked(fd: int, byte: int) -> None:
+    """Gives such a lock back."""
+    import fcntl
+
+    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _LOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, byte, 1, 0))
+
+
 # ---- the file ----
 
 
@@ -190,7 +197,7 @@ def _made(path: str, header: Header, now: bytes, group: bool) -> int:
     from penstock._core import segment_bytes
 
     prelude = _Prelude(header.packed(), 0, now)
-    prelude = prelude._replace(whole=prelude.start + segment_bytes(header.capacity, header.tail_words, False))
+    prelude = prelude._replace(whole=prelude.start + segment_bytes(header.capacity, header.tail_words, header.shared))
     try:
         fd = os.open(os.path.dirname(path), os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -271,6 +278,6 @@ def _read(fd: int, path: str) -> Opened:
         header = Header.unpacked(prelude.packed)
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise SegmentError(f"{path} has a header that this penstock cannot read: {error}. Remove it") from None
-    if prelude.start + segment_bytes(header.capacity, header.tail_words, False) != size:
+    if prelude.start + segment_bytes(header.capacity, header.tail_words, header.shared) != size:
         raise SegmentError(f"{path} was laid out by another build of penstock. Remove it, or use another name")
     return Opened(fd, prelude.start, header.birth_ns, header)

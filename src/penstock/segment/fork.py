@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from penstock.errors import SegmentError
 
 if TYPE_CHECKING:
-    from penstock._core import Engine
+    from penstock.limiter import LimiterMethods
 
-_joined: weakref.WeakSet[Engine] = weakref.WeakSet()
+_joined: weakref.WeakSet[LimiterMethods] = weakref.WeakSet()
 
 
-def joined(engine: Engine) -> None:
-    """From now on a forked child gives this engine a seat of its own."""
-    _joined.add(engine)
+def joined(limiter: LimiterMethods) -> None:
+    """From now on a forked child gives this limiter a seat of its own."""
+    _joined.add(limiter)
 
 
 def _reopened(fd: int) -> int | None:
@@ -29,11 +29,12 @@ def _reopened(fd: int) -> int | None:
 
 
 def _after_fork() -> None:
-    for engine in list(_joined):
+    for limiter in list(_joined):
         with contextlib.suppress(SegmentError):  # its file was cut off before: it says so to whoever calls it
-            fd = engine.fd
+            fd = limiter.fd
             if fd is not None:
-                engine.rejoin(_reopened(fd))
+                limiter.rejoin(_reopened(fd))
+                limiter._rejoined()
 
 
 if hasattr(os, "register_at_fork"):

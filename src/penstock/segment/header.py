@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from penstock.policy import TIERS_MOST, Policy
+from penstock.policy import SHARED, TIERS_MOST, Policy
 from penstock.rate import LIMITS_MOST
 
 
@@ -21,8 +21,8 @@ class Header(NamedTuple):
 
     limits: by tier (None: the one without a name) the limits as they are written. policies: [tier][limit] in an
     engine's units. capacity, on_full: as for a Limiter. secret: keys the hash. clock: "the system's" or "given".
-    birth_ns: when it was made, by the clock that counts suspend (CLOCK_BOOTTIME), or by the clock that was given.
-    wall_ns: the same as time since the Unix epoch.
+    sync: "no", or the name that hosts share the limits by. birth_ns: when it was made, by the clock that counts suspend
+    (CLOCK_BOOTTIME), or by the clock that was given. wall_ns: the same as time since the Unix epoch.
     """
 
     limits: dict[str | None, list[str]]
@@ -31,6 +31,7 @@ class Header(NamedTuple):
     on_full: str
     secret: bytes
     clock: str
+    sync: str
     birth_ns: int
     wall_ns: int
 
@@ -52,12 +53,19 @@ class Header(NamedTuple):
         header = cls(**fields)
         if len(header.secret) != 16 or not 1 <= header.capacity < 2**40:
             raise ValueError("secret or capacity")
+        if not all(isinstance(ns, int) and 0 <= ns < 2**63 for ns in (header.birth_ns, header.wall_ns)):
+            raise ValueError("birth")
         of = {tuple(policy.tail_words for policy in limits) for limits in header.policies}
         if len(of) != 1 or len(header.policies) > TIERS_MOST or not all(1 <= len(words) <= LIMITS_MOST for words in of):
             raise ValueError("policies")
         if not all(words >= 0 for words in header.tail_words) or header.capacity * sum(header.tail_words) >= 2**48:
             raise ValueError("tail words")
         return header
+
+    @property
+    def shared(self) -> bool:
+        """Whether its limits are shared through Redis, too."""
+        return self.policies[0][0].algorithm == SHARED
 
     @property
     def tail_words(self) -> list[int]:
