@@ -911,7 +911,10 @@ static inline bool ps_seat_take(ps_limiter *limiter, uint64_t pid, uint64_t now)
 static inline bool ps_limiter_attach(ps_limiter *limiter, size_t header, uint64_t capacity, const uint64_t *tail_words,
                                      uint64_t limit_count, bool shared, bool look_only) {
     limiter->bytes = header + ps_limiter_bytes(capacity, tail_words, limit_count, shared, true);
-    limiter->memory = ps_memory_map_file(limiter->fd, limiter->bytes, look_only);
+    int fd = ps_reopen(limiter->fd, look_only); /* see seats.h */
+    limiter->memory = fd < 0 ? 0 : ps_memory_map_file(fd, limiter->bytes, look_only);
+    if (fd >= 0)
+        ps_close(fd);
     if (!limiter->memory)
         return false;
     char *place = (char *)limiter->memory + header;

@@ -7,16 +7,16 @@
  *   give back  transit + 1;  held[seat] -= c;  exchange the word to count - c;  transit - 1
  *
  * A holder may be killed between any two of these. Then its seat's share of the count is anyone's guess, but that of the living is not:
- * the truth is the sum of what their seats hold, and the dead seat's own entry need not be known. Who clears up after it reads the word,
- * then each living seat's entry, with the seat not in transit before and after that, and exchanges the word to the sum.
+ * the truth is the sum of what their seats hold, and the dead seat's own entry need not be known. Who clears up after it lowers that entry
+ * to 0, reads the word, then the living seats' entries, with nobody in transit before an entry is read and nobody after all are, and
+ * exchanges the word to the sum.
  *
  * Why that is exact, where the exchange succeeds: no call was over that began after the word was read, for it would have raised the
- * version. One that began before was counted in `transit` until it had written its entry, so it is in the entry that was read. One that
- * began after and had lowered its entry before that was read was in transit when this was looked at again; else the entry was read
- * before it was lowered, and the word is, too. All of these are sequentially consistent. It ends because it is tried only so often: a
- * seat that is stopped in transit puts it off, and the dead seat keeps what it had until the next look. tests/model/holds.c runs it
- * through every order of steps.
- */
+ * version. One that began before was counted in `transit` until it had written its entry, so it is in what was read. One that began
+ * after and had lowered an entry before that was read, its own or another seat's, was in transit when this was looked at again; else the
+ * entries were read before it was lowered, and the word is, too. Two who clear up after two dead seats do not count each other's, for
+ * both lower first. All of these are sequentially consistent. It ends because it is tried only so often: a seat that is stopped in
+ * transit puts it off, and the dead seat stays taken until the next look. tests/model/holds.c runs it through every order of steps. */
 #ifndef PENSTOCK_HOLDS_H
 #define PENSTOCK_HOLDS_H
 
@@ -62,34 +62,42 @@ static inline uint64_t ps_held_less_all(ps_word *tail, uint32_t own, uint64_t un
     return less;
 }
 
-/* Makes the count of one key that of the living alone, and forgets what the dead held of it. False when a seat stayed in transit. */
-static inline bool ps_holds_audit(const ps_policy *p, const ps_commons *commons, ps_pair *slot, ps_word *tail, const ps_seat_set *dead) {
+/* What the living hold of a key. False when somebody was in transit: before the entries were read, or after. */
+static inline bool ps_holds_living(const ps_commons *commons, const ps_word *tail, const ps_seat_set *dead, uint64_t *sum) {
+    unsigned waits = 0;
+    *sum = 0;
+    for (uint32_t seat = 0; seat < PS_SEATS_MOST; seat++) {
+        if (ps_seat_in(dead, seat) || !ps_load_seq(&commons->seats[seat].taken))
+            continue;
+        while (ps_load_seq(&commons->seats[seat].transit))
+            if (++waits == PS_TRANSIT_TRIES)
+                return false;
+        *sum += ps_held_by(tail, seat);
+    }
+    for (uint32_t seat = 0; seat < PS_SEATS_MOST; seat++) /* new ones too: any may have lowered any entry */
+        if (!ps_seat_in(dead, seat) && ps_load_seq(&commons->seats[seat].transit))
+            return false;
+    return true;
+}
+
+/* Makes the count of one key that of the living alone, and wakes who waits for what comes back. False when there was no quiet moment:
+ * then it is to be done again. */
+static inline bool ps_holds_audit(const ps_policy *p, ps_commons *commons, ps_pair *slot, ps_word *tail, const ps_seat_set *dead) {
+    for (uint32_t seat = 0; seat < PS_SEATS_MOST; seat++) /* first, so that nobody else's audit takes them for a living seat's */
+        if (ps_seat_in(dead, seat))
+            ps_held_less(tail, seat, UINT32_MAX);
     for (unsigned tries = 0; tries < PS_HOLDS_TRIES; tries++) {
-        uint64_t key = ps_load_seq(&slot->key), state = ps_load_seq(&slot->state), sum = 0;
-        if (key > PS_SLOT_FREE && !ps_is_tentative(state) && ps_concurrency_held(p, state)) {
-            for (uint32_t seat = 0; seat < PS_SEATS_MOST; seat++) {
-                if (ps_seat_in(dead, seat) || !ps_load_seq(&commons->seats[seat].taken))
-                    continue;
-                uint64_t held = 0;
-                bool still = false; /* not in transit before the entry was read, nor after */
-                for (unsigned waits = 0; !still && waits < PS_TRANSIT_TRIES; waits++) {
-                    if (ps_load_seq(&commons->seats[seat].transit))
-                        continue;
-                    held = ps_held_by(tail, seat);
-                    still = !ps_load_seq(&commons->seats[seat].transit);
-                }
-                if (!still)
-                    return false;
-                sum += held;
-            }
-            uint64_t next = ps_concurrency_word(p, state, sum);
-            if (!ps_pair_exchange(slot, key, state, key, next))
-                continue;
+        uint64_t key = ps_load_seq(&slot->key), state = ps_load_seq(&slot->state), sum;
+        uint64_t held = ps_is_tentative(state) ? 0 : ps_concurrency_held(p, state);
+        if (key <= PS_SLOT_FREE || !held)
+            return true;
+        if (!ps_holds_living(commons, tail, dead, &sum))
+            continue;
+        if (ps_pair_exchange(slot, key, state, key, ps_concurrency_word(p, state, sum))) {
+            if (sum < held)
+                ps_ring(commons, key);
+            return true;
         }
-        for (uint32_t seat = 0; seat < PS_SEATS_MOST; seat++)
-            if (ps_seat_in(dead, seat))
-                ps_held_less(tail, seat, UINT32_MAX);
-        return true;
     }
     return false;
 }

@@ -5,6 +5,8 @@
  * process number can imitate. (Not inherited: a forked child closes the descriptor and takes a seat of its own.) Whoever gets the lock
  * of a seat that is still marked as taken knows that its holder is dead, and that nobody else is clearing up after it.
  *
+ * The mapping is of another description, because it keeps that open, too, and a forked child has the parent's mapping.
+ *
  * No decision waits for these locks. They are tried when a segment is opened, and now and then by a caller that was refused. */
 #ifndef PENSTOCK_SEATS_H
 #define PENSTOCK_SEATS_H
@@ -82,6 +84,7 @@ PS_APART uint32_t ps_spare_take(ps_commons *commons, uint32_t seat) {
 #define F_OFD_GETLK 36
 #define F_OFD_SETLK 37
 #endif
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -97,6 +100,12 @@ static inline bool ps_byte_locked(int fd, int64_t byte) {
 static inline bool ps_seat_lock(int fd, uint32_t seat) { return ps_byte_lock(fd, PS_SEAT_BYTE + seat, F_WRLCK); }
 static inline void ps_seat_unlock(int fd, uint32_t seat) { ps_byte_lock(fd, PS_SEAT_BYTE + seat, F_UNLCK); }
 static inline void ps_close(int fd) { close(fd); }
+/* Another description of the same file; -1 where that cannot be had. */
+static inline int ps_reopen(int fd, bool look_only) {
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return open(path, (look_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+}
 /* True when the file has lost its name: who opens that name from now on gets another file. */
 static inline bool ps_nameless(int fd) {
     struct stat found;
@@ -105,6 +114,7 @@ static inline bool ps_nameless(int fd) {
 #else
 static inline bool ps_nameless(int fd) { return (void)fd, false; }
 static inline void ps_close(int fd) { (void)fd; }
+static inline int ps_reopen(int fd, bool look_only) { return (void)fd, (void)look_only, -1; }
 #define PS_CAN_SHARE 0
 static inline bool ps_byte_locked(int fd, int64_t byte) { return (void)fd, (void)byte, false; }
 static inline bool ps_seat_lock(int fd, uint32_t seat) { return (void)fd, (void)seat, false; }

@@ -256,26 +256,22 @@ class LimiterMethods(Engine):
             return Header(limits, policies, keys, on_full, key, kind, synced, birth_ns, wall_ns)
 
         def differs(found: Header) -> str | None:
-            wanted = {"limits": wording(limits), "on_full": on_full, "clock": kind, "sync": synced}
-            there = {
-                "limits": wording(found.limits),
-                "on_full": found.on_full,
-                "clock": found.clock,
-                "sync": found.sync,
-            }
+            wanted = {"on_full": on_full, "clock": kind, "sync": synced}
+            there = {"on_full": found.on_full, "clock": found.clock, "sync": found.sync}
+            same = list(limits) == list(found.limits) and compiled(found.wall_ns) == found.policies
+            if not same:  # else they may still be written in other ways
+                wanted["limits"], there["limits"] = wording(limits), wording(found.limits)
             if capacity is not None:
                 wanted["capacity"], there["capacity"] = str(capacity), str(found.capacity)
-            if (wrong := difference(wanted, there)) or list(limits) != list(found.limits):
-                return wrong or "its tiers are in another order"
+            if wrong := difference(wanted, there):
+                return wrong
             if exchange is not None and exchange.secret != found.secret:
                 return "another secret"
             if secret is not None and read_secret(secret) != found.secret:
                 return "another secret"
-            if exchange is not None and compiled(found.wall_ns) != found.policies:
+            if not same and exchange is not None:
                 return "another Sync(every=…, strict=…), or another version of penstock"
-            if compiled(found.wall_ns) != found.policies:
-                return "this penstock computes otherwise with the same limits; use another name"
-            return None
+            return None if same else "this penstock computes otherwise with the same limits; use another name"
 
         return join(segment, make, differs)
 

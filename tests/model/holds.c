@@ -31,10 +31,11 @@ static inline uint64_t ps_clock_now(ps_clock *c) { return ps_load_seq(&c->time);
 
 #define KEY 10
 #define SEATS 3
+#define OTHER_DEAD 3
 #define CALLS_EACH 4
 
-/* LET_GO: if the thread holds something. */
-typedef enum { NO_CALL, TAKE, LET_GO, CLEAR_UP } verb;
+/* LET_GO: if the thread holds something. LET_GO_FOR_ANOTHER: what seat 1 held from the beginning. CLEAR_UP_OTHER: after seat 3. */
+typedef enum { NO_CALL, TAKE, LET_GO, LET_GO_FOR_ANOTHER, CLEAR_UP, CLEAR_UP_OTHER } verb;
 
 typedef struct {
     const char *name;
@@ -42,6 +43,7 @@ typedef struct {
     uint64_t counted, noted; /* of seat 0: units in the word, units in its entry */
     bool transit;
     uint64_t held;                            /* by seat 1, from the beginning */
+    bool two_dead;                            /* seat 3 too, which has noted one unit and is counted with one */
     verb threads[SEATS][CALLS_EACH];          /* thread t has seat t; thread 0 is whoever clears up */
 } scene;
 
@@ -53,6 +55,8 @@ static const scene scenes[] = {
     {.name = "living-gives-back", .limit = 2, .counted = 1, .noted = 1, .held = 1, .threads = {{CLEAR_UP}, {LET_GO, TAKE}, {TAKE}}},
     {.name = "one-for-another", .limit = 3, .counted = 1, .noted = 1, .held = 1, .threads = {{CLEAR_UP}, {LET_GO}, {TAKE}}},
     {.name = "cleared-twice", .limit = 3, .counted = 2, .noted = 1, .transit = true, .held = 1, .threads = {{CLEAR_UP, CLEAR_UP}, {LET_GO, TAKE}}},
+    {.name = "given-back-elsewhere", .limit = 3, .counted = 1, .noted = 1, .held = 1, .threads = {{CLEAR_UP}, {TAKE}, {LET_GO_FOR_ANOTHER}}},
+    {.name = "two-dead", .limit = 4, .counted = 1, .noted = 1, .held = 1, .two_dead = true, .threads = {{CLEAR_UP}, {LET_GO}, {CLEAR_UP_OTHER}}},
     {.name = "two-clear-up", .limit = 3, .counted = 2, .noted = 1, .transit = true, .held = 1, .threads = {{CLEAR_UP}, {LET_GO}, {CLEAR_UP}}},
 };
 
@@ -77,9 +81,11 @@ static void body(unsigned thread) {
         } else if (the->threads[thread][i] == LET_GO && held) {
             ps_let_go(limiter, &limiter->limits[0], policy(), KEY, 1);
             held--;
-        } else if (the->threads[thread][i] == CLEAR_UP) {
+        } else if (the->threads[thread][i] == LET_GO_FOR_ANOTHER) {
+            ps_let_go(limiter, &limiter->limits[0], policy(), KEY, 1);
+        } else if (the->threads[thread][i] == CLEAR_UP || the->threads[thread][i] == CLEAR_UP_OTHER) {
             ps_seat_set dead = {{0}};
-            ps_seat_put(&dead, 0);
+            ps_seat_put(&dead, the->threads[thread][i] == CLEAR_UP ? 0 : OTHER_DEAD);
             result = ps_clear_holds(limiter, &dead);
         }
         model_call_end(result);
@@ -89,9 +95,14 @@ static void body(unsigned thread) {
 /* Units that the living surely hold, by the calls that are over and those that have begun to let go; and at most. */
 static uint64_t living(uint64_t *most) {
     uint64_t sum = 0;
+    bool lent = false;
     *most = 0;
+    for (unsigned t = 0; t < SEATS; t++)
+        for (unsigned i = 0; i < CALLS_EACH; i++)
+            if (the->threads[t][i] == LET_GO_FOR_ANOTHER)
+                lent = model_call_begun(t * CALLS_EACH + i); /* it may come off the dead seat's entry, and stay counted */
     for (unsigned t = 0; t < SEATS; t++) {
-        int64_t held = t == 1 ? (int64_t)the->held : 0, more = 0;
+        int64_t held = t == 1 ? (int64_t)the->held - lent : 0, more = t == 1 && lent;
         for (unsigned i = 0; i < CALLS_EACH && the->threads[t][i]; i++) {
             uint64_t result = 0;
             bool done = model_call_done(t * CALLS_EACH + i, &result), begun = model_call_begun(t * CALLS_EACH + i);
@@ -116,21 +127,24 @@ static void ended(void) {
     uint64_t most, least = living(&most), held = ps_concurrency_held(policy(), ps_load_seq(&slot()->state));
     if (ps_is_tentative(ps_load_seq(&slot()->state)))
         held = 0;
-    bool cleared = false;
+    bool cleared = false, other = !the->two_dead;
     for (unsigned n = 0; n < SEATS * CALLS_EACH; n++) {
         uint64_t result = 0;
-        if (the->threads[n / CALLS_EACH][n % CALLS_EACH] == CLEAR_UP && model_call_done(n, &result) && result)
-            cleared = true;
+        verb v = the->threads[n / CALLS_EACH][n % CALLS_EACH];
+        if ((v == CLEAR_UP || v == CLEAR_UP_OTHER) && model_call_done(n, &result) && result)
+            cleared |= v == CLEAR_UP, other |= v == CLEAR_UP_OTHER;
     }
+    if (!other) /* nobody has cleared up after seat 3 */
+        most += the->two_dead;
     if (held < least)
         model_fail("the word counts %" PRIu64 " units, and %" PRIu64 " are held", held, least);
     if (cleared && held > most)
         model_fail("the word counts %" PRIu64 " units, and at most %" PRIu64 " are held", held, most);
     if (cleared && ps_held_by(tail(), 0))
         model_fail("the dead seat still holds %" PRIu64 " units", ps_held_by(tail(), 0));
-    for (uint32_t seat = 1; seat < SEATS && !model_stopped(); seat++)
+    for (uint32_t seat = 1; seat <= OTHER_DEAD && !model_stopped(); seat++)
         held -= ps_held_by(tail(), seat);
-    if (cleared && !model_stopped() && held)
+    if (cleared && other && !model_stopped() && held)
         model_fail("the word counts %" PRIu64 " units more than the entries of the living", held);
 }
 
@@ -163,6 +177,11 @@ static void set_up(void) {
         ps_take(&limiters[0], &limiters[0].limits[0], policy(), KEY, 0, 1, ps_caller_numbered(&limiters[0], 0), 0, 0);
     ps_held_less(tail(), 0, the->counted - the->noted);
     ps_store_seq(&commons->seats[0].transit, the->transit);
+    if (the->two_dead) { /* seat 2 takes it, and it is written down for seat 3 */
+        ps_take(&limiters[2], &limiters[2].limits[0], policy(), KEY, 0, 1, ps_caller_numbered(&limiters[2], 0), 0, 0);
+        ps_held_add(tail(), OTHER_DEAD, ps_held_less(tail(), 2, 1));
+        ps_store_seq(&commons->seats[OTHER_DEAD].taken, 1);
+    }
     for (uint32_t seat = 0; seat < SEATS; seat++)
         model_share(&commons->seats[seat].transit, 1, 1, seat == 0 ? "transit of the dead" : seat == 1 ? "transit of 1" : "transit of 2");
     model_share(&slot()->key, 2, 2, "slot %u.%u");

@@ -366,13 +366,30 @@ MUTANTS = (
     # ---- holds ----
     Mutant(
         "holds: an entry is read while its seat is in transit",
-        ((HOLDS, "                    if (ps_load_seq(&commons->seats[seat].transit))\n                        continue;\n", ""),),
-        (("recorded", "sc"), ("no-longer-noted", "c11")),
+        ((HOLDS, "        while (ps_load_seq(&commons->seats[seat].transit))", "        while (false)"),),
+        (("no-longer-noted", "sc"), ("no-longer-noted", "c11")),
     ),
     Mutant(
-        "holds: nobody looks whether a seat came to be in transit before its entry was read",
-        ((HOLDS, "still = !ps_load_seq(&commons->seats[seat].transit);", "still = true;"),),
-        (("one-for-another", "sc"), ("one-for-another", "c11")),
+        "holds: nobody looks whether a seat came to be in transit before the entries were read",
+        ((HOLDS, "if (!ps_seat_in(dead, seat) && ps_load_seq(&commons->seats[seat].transit))", "if (false)"),),
+        (("one-for-another", "sc"), ("given-back-elsewhere", "c11")),
+    ),
+    Mutant(
+        "holds: a dead seat's entry is lowered last",
+        (
+            (
+                HOLDS,
+                "        if (ps_seat_in(dead, seat))\n            ps_held_less(tail, seat, UINT32_MAX);\n    for (unsigned tries",
+                "        if (false)\n            ps_held_less(tail, seat, UINT32_MAX);\n    for (unsigned tries",
+            ),
+            (
+                HOLDS,
+                "            if (sum < held)\n                ps_ring(commons, key);\n",
+                "            for (uint32_t seat = 0; seat < PS_SEATS_MOST; seat++)\n                if (ps_seat_in(dead, seat))\n"
+                "                    ps_held_less(tail, seat, UINT32_MAX);\n",
+            ),
+        ),
+        (("two-dead", "sc"), ("two-dead", "c11")),
     ),
     Mutant(
         "holds: taking is no transit",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from crowd import Crowd, Tally, eventually
-from jobs import BACK, BACK_BEGUN, BEGUN, TAKEN, made
+from jobs import BACK, BACK_BEGUN, BEGUN, TAKEN, left, made
 
 SLOT = 8
 STRIDE = 8
@@ -55,14 +55,14 @@ def killed_in_a_loop(crowd: Crowd, tally: Tally, path: Path, name: str, kills: i
     back = [sum(tally[slot + word] for slot in slots) for word in (BACK_BEGUN, BACK)]
     limiter = made(str(path), limits)
     limiter.clear_dead()
-    taken = sum(limit - limiter.peek(key).remaining for key in keys)
+    taken = sum(limit - left(limiter, key) for key in keys)
     each = BATCH if kind == "batch" else 1  # a batch that is killed may have taken each of its units
     assert answered > kills
     assert answered - back[0] <= taken <= answered - back[1] + each * (kills + 2)
     assert taken <= limit * len(keys)
     for key in keys:  # nothing is stuck: what is left can be taken, to the unit
-        left = limiter.peek(key).remaining
-        assert not left or limiter.hit(key, left)
+        rest = left(limiter, key)
+        assert not rest or limiter.hit(key, rest)
         assert not limiter.hit(key)
 
 
@@ -139,8 +139,8 @@ def test_many_who_died_together_are_cleared_up_together(crowd: Crowd, tally: Tal
         assert [crowd.end(worker) for worker in workers] == [0] * 4
         limiter = made(str(path), limits)
         limiter.clear_dead()
-        assert limiter.peek("k").remaining == 7, f"in turn {turn}"
-        assert limiter.check("k", 8).allowed
+        assert left(limiter) == 8, f"in turn {turn}"
+        del limiter
 
 
 # ---- stopped ----
