@@ -1,5 +1,5 @@
-"""Processes that are killed at any instruction, or stopped: never more than the limit, at most one decision for each kill
-uncounted, and nothing stuck."""
+"""Processes that are killed at any instruction, or stopped: never more than the limit, at most one decision uncounted
+for each kill, and nothing stuck."""
 
 from __future__ import annotations
 
@@ -130,11 +130,12 @@ def test_many_who_died_together_are_cleared_up_together(crowd: Crowd, tally: Tal
             tally.until(SLOT + number, 1)
         for worker in workers:
             crowd.kill(worker)
-        workers = [crowd.start("jobs.open_together", path, limits, tally.path, SLOT + 4 + number) for number in range(4)]
-        eventually(lambda: all(tally[SLOT + 4 + number] == -1 for number in range(4)))
+        again = range(SLOT + 4, SLOT + 8)
+        workers = [crowd.start("jobs.open_together", path, limits, tally.path, slot) for slot in again]
+        eventually(lambda again=again: all(tally[slot] == -1 for slot in again))
         tally[0] = 1
-        for number in range(4):
-            tally.until(SLOT + 4 + number, 1)
+        for slot in again:
+            tally.until(slot, 1)
         tally[0] = 2
         assert [crowd.end(worker) for worker in workers] == [0] * 4
         limiter = made(str(path), limits)

@@ -1,4 +1,4 @@
-"""After a fork: a shared limiter is one for all, a private one each child's own; seats, holds and descriptors are apart."""
+"""After a fork: a shared limiter is one for all, a private one each child's own; seats and holds are apart."""
 
 from __future__ import annotations
 

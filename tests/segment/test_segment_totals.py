@@ -44,7 +44,9 @@ def totals(
 @pytest.mark.parametrize("job", ["hits", "batches"])
 @pytest.mark.parametrize("keys", [["hot"], [f"key {n}" for n in range(40)]], ids=["one key", "40 keys"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_the_limit_and_no_more(crowd: Crowd, tally: Tally, path: Path, algorithm: str, keys: list[str], job: str) -> None:
+def test_the_limit_and_no_more(
+    crowd: Crowd, tally: Tally, path: Path, algorithm: str, keys: list[str], job: str
+) -> None:
     limit = 100 if len(keys) > 1 else 2_000 if algorithm == "sliding-log" else 20_000
     limits, times, tiers = ALGORITHMS[algorithm].format(limit), limit, [[None]]
     if job == "batches":

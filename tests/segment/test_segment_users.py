@@ -11,7 +11,8 @@ import pytest
 from crowd import Crowd
 from jobs import made
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0 if hasattr(os, "geteuid") else True, reason="only root becomes another user")
+ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
+pytestmark = pytest.mark.skipif(not ROOT, reason="only root becomes another user")
 
 
 @pytest.fixture

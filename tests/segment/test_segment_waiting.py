@@ -15,7 +15,7 @@ WAYS = ["acquire", "acquire_async", "hold"]
 
 
 def settled() -> None:
-    """Gives processes time to fall asleep. Nothing depends on it but what is tested: woken, rather than never asleep."""
+    """Gives processes time to fall asleep. Without it they would not be woken, but find what they want at once."""
     time.sleep(0.08)
 
 
