@@ -183,6 +183,8 @@ cdef int look_at_trouble(Engine self) except -1:
         raise SegmentError(BROKEN)
     if ps_exchange_if_equal(&limiter.trouble, &trouble, PS_NAMELESS_TOLD):
         self.plain = self.plain_made
+        if ps_load_seq(&limiter.trouble) == PS_BROKEN:  # meanwhile
+            self.plain = False
         import logging
         logging.getLogger("penstock.segment").error(
             "the segment's file was removed: the processes that have it still share their limits, but those started from now"

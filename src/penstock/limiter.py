@@ -238,7 +238,10 @@ class LimiterMethods(Engine):
 
         limits, tiers = describe(by_tier), list(by_tier.values())
         kind = "the system's" if clock is None else "given"
-        synced = "no" if exchange is None else f"as {exchange.name!r}"
+        synced = "no"
+        if exchange is not None:
+            strict = "strictly, " if exchange.options.strict else ""
+            synced = f"as {exchange.name!r}, {strict}every {exchange.options.every:g} s"
 
         def compiled(born_ns: int) -> list[list[Policy]]:
             if exchange is None:
@@ -269,8 +272,6 @@ class LimiterMethods(Engine):
                 return "another secret"
             if secret is not None and read_secret(secret) != found.secret:
                 return "another secret"
-            if not same and exchange is not None:
-                return "another Sync(every=…, strict=…), or another version of penstock"
             return None if same else "this penstock computes otherwise with the same limits; use another name"
 
         return join(segment, make, differs)

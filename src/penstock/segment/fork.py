@@ -29,12 +29,15 @@ def _reopened(fd: int) -> int | None:
 
 
 def _after_fork() -> None:
+    rejoined = []
     for limiter in list(_joined):
         with contextlib.suppress(SegmentError):  # its file was cut off before: it says so to whoever calls it
             fd = limiter.fd
             if fd is not None:
                 limiter.rejoin(_reopened(fd))
-                limiter._rejoined()
+                rejoined.append(limiter)
+    for limiter in rejoined:  # once all have seats: what this starts may fail
+        limiter._rejoined()
 
 
 if hasattr(os, "register_at_fork"):

@@ -7,11 +7,13 @@ keys were made as good as new.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from penstock._core import LEAD_BYTE
+from penstock.errors import SegmentError
 from penstock.policy import KAPPA_ONE
 from penstock.segment.file import locked, unlocked
 from penstock.sync.exchange import OWN_LEAST, Exchange
@@ -56,35 +58,37 @@ class HostExchange(Exchange):
         threading.Thread(target=what, name=name, daemon=True).start()
 
     def _stand(self) -> None:
-        """In a thread of a process that does not lead."""
-        while not self._end.wait(STAND_S):
-            limiter = self._limiter()
-            if limiter is None:
-                return
-            engine = engine_of(limiter)
-            engine.wait_here(dict(self._waited.waited()))
-            if self._may_lead(engine):
-                log.info("limiter %r: this process exchanges with Redis for its host from now on", self.name)
-                self._leads = True
-                self._lead(limiter)
-                return
-            del engine, limiter
+        """In a thread of a process that does not lead. A file that was cut off is told of where decisions are made."""
+        with contextlib.suppress(SegmentError):
+            while not self._end.wait(STAND_S):
+                limiter = self._limiter()
+                if limiter is None:
+                    return
+                engine = engine_of(limiter)
+                engine.wait_here(dict(self._waited.waited()))
+                if self._may_lead(engine):
+                    log.info("limiter %r: this process exchanges with Redis for its host from now on", self.name)
+                    self._leads = True
+                    self._lead(limiter)
+                    return
+                del engine, limiter
 
     def _attend(self) -> None:
         """In a thread of the process that leads: brings to its plan what is urgent in other processes."""
         asked, end = 0, self._end
-        while not end.is_set():
-            limiter = self._limiter()
-            if limiter is None:
-                return
-            engine = engine_of(limiter)
-            asked = engine.rest(asked, REST_NS)
-            plan = self._member.plan
-            for fingerprint in engine.forgotten():
-                plan.forget(fingerprint)
-            plan.rung()
-            self._nudge()
-            del engine, limiter
+        with contextlib.suppress(SegmentError):
+            while not end.is_set():
+                limiter = self._limiter()
+                if limiter is None:
+                    return
+                engine = engine_of(limiter)
+                asked = engine.rest(asked, REST_NS)
+                plan = self._member.plan
+                for fingerprint in engine.forgotten():
+                    plan.forget(fingerprint)
+                plan.rung()
+                self._nudge()
+                del engine, limiter
 
     def _bell(self, limiter: SharingLimiter) -> tuple[Bell | None, bool]:
         return None, True
