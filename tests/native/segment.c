@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -106,8 +107,10 @@ _Noreturn static void live(uint64_t life, uint64_t seed) {
 static pid_t begin(uint64_t life, uint64_t seed) {
     pid_t pid = fork();
     CHECK(pid >= 0, "no process");
-    if (pid == 0)
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         live(life, seed);
+    }
     return pid;
 }
 
