@@ -487,6 +487,14 @@ cdef void stand_up(ps_limiter *limiter) noexcept:
         ps_close(limiter.fd)
 
 
+cdef ps_commons *commons_of(Engine self) except NULL:
+    """What all who have the segment share, for an engine that has a seat in it."""
+    cdef ps_limiter *limiter = limiter_of(self)
+    if limiter.commons == NULL or limiter.seat == PS_NO_SEAT:
+        raise RuntimeError("this limiter has no seat in a segment")
+    return limiter.commons
+
+
 def segment_bytes(Py_ssize_t capacity, tail_words, bint shared):
     """Bytes that a segment's file has after its header."""
     cdef uint64_t[8] words
@@ -589,10 +597,12 @@ cdef class Engine:
         """In a forked child: gives up the parent's descriptor for `fd`, one of its own on the same file, and takes a seat
         of its own. fd=None, or no seat left: every later call raises SegmentError."""
         cdef ps_limiter *limiter = limiter_of(self)
+        cdef int descriptor
         if limiter.commons == NULL:
             raise RuntimeError("this limiter has no segment")
+        descriptor = -1 if fd is None else fd
         ps_close(limiter.fd)
-        limiter.fd, limiter.seat = -1 if fd is None else fd, PS_NO_SEAT
+        limiter.fd, limiter.seat = descriptor, PS_NO_SEAT
         ps_store_relaxed(&limiter.clearing, 0)  # it may be another thread's, which is not here
         if fd is None or not ps_seat_take(limiter, os.getpid(), time_of(self)):
             self.plain = False
@@ -638,7 +648,8 @@ cdef class Engine:
         """Whether this engine is among those that `ring` wakes."""
         cdef ps_limiter *limiter = limiter_of(self)
         cdef uint64_t was = not on
-        if limiter.commons != NULL and ps_exchange_if_equal(&limiter.commons.seats[limiter.seat].listens, &was, on):
+        commons_of(self)
+        if ps_exchange_if_equal(&limiter.commons.seats[limiter.seat].listens, &was, on):
             ps_add_seq(&limiter.commons.listeners, 1 if on else <uint64_t>-1)
 
     # ---- a segment whose limits are shared through Redis, too: one process leads; see segment/host.h ----
@@ -648,6 +659,7 @@ cdef class Engine:
         the way, and has itself woken by `rest` when something is urgent."""
         cdef ps_limiter *limiter = limiter_of(self)
         cdef ps_share *share = share_of(self)
+        commons_of(self)
         with nogil:
             ps_host_lead(limiter)
         ps_store_release(&share.wake, 1)
@@ -661,26 +673,28 @@ cdef class Engine:
     def wait_here(self, dict waited):
         """Says which keys callers of this process wait for: {fingerprint: units}; of more than 8 only some."""
         cdef ps_limiter *limiter = limiter_of(self)
+        cdef ps_commons *commons = commons_of(self)
         cdef uint64_t[8] fingerprints, units
         cdef unsigned count = 0
         for fingerprint, amount in waited.items():
             if count < <unsigned>PS_SEAT_WAITS:
                 fingerprints[count], units[count] = fingerprint, amount
                 count += 1
-        ps_host_wait(limiter.commons, limiter.seat, fingerprints, units, count)
+        ps_host_wait(commons, limiter.seat, fingerprints, units, count)
 
     def waited_elsewhere(self):
         """{fingerprint: units} that callers of the other processes wait for."""
         cdef ps_limiter *limiter = limiter_of(self)
+        cdef ps_commons *commons = commons_of(self)
         cdef uint32_t seat
         cdef uint64_t fingerprint, units
         found = {}
         for seat in range(PS_SEATS_MOST):
-            if seat == limiter.seat or not ps_load_acquire(&limiter.commons.seats[seat].taken):
+            if seat == limiter.seat or not ps_load_acquire(&commons.seats[seat].taken):
                 continue
             for i in range(PS_SEAT_WAITS):
-                units = ps_load_acquire(&limiter.commons.waits[seat][i].units)
-                fingerprint = ps_load_acquire(&limiter.commons.waits[seat][i].fingerprint)
+                units = ps_load_acquire(&commons.waits[seat][i].units)
+                fingerprint = ps_load_acquire(&commons.waits[seat][i].fingerprint)
                 if units and fingerprint > PS_SLOT_FREE:
                     found[fingerprint] = found.get(fingerprint, 0) + units
         return found
@@ -688,41 +702,48 @@ cdef class Engine:
     def leave_forgotten(self, fingerprint):
         """Leaves word that a key, or all (None), is to be as good as new in Redis; False when there is no room for it."""
         cdef ps_limiter *limiter = limiter_of(self)
-        cdef bint left = ps_host_forget(limiter.commons, PS_SLOT_FREE if fingerprint is None else fingerprint)
+        cdef ps_commons *commons = commons_of(self)
+        share_of(self)
+        cdef bint left = ps_host_forget(commons, PS_SLOT_FREE if fingerprint is None else fingerprint)
         ps_host_urge(limiter, 0 if fingerprint is None else fingerprint)
         return left
 
     def forgotten(self):
         """What was left by `leave_forgotten`, in whatever process; asking takes it away."""
         cdef ps_limiter *limiter = limiter_of(self)
-        taken = [ps_host_forgotten(limiter.commons, which) for which in range(PS_FORGETS)]
+        cdef ps_commons *commons = commons_of(self)
+        taken = [ps_host_forgotten(commons, which) for which in range(PS_FORGETS)]
         return [None if fingerprint == PS_SLOT_FREE else fingerprint for fingerprint in taken if fingerprint]
 
     def urge(self, uint64_t fingerprint):
         """Asks the leader for an early exchange of this key's partition."""
         share_of(self)
+        commons_of(self)
         ps_host_urge(limiter_of(self), fingerprint)
 
     def rest(self, uint64_t asked, uint64_t most_ns):
         """Sleeps until something is urgent that was not when `asked` was returned, or for so long; returns the next `asked`."""
         cdef ps_limiter *limiter = limiter_of(self)
+        cdef ps_commons *commons = commons_of(self)
         with nogil:
-            ps_bell_listen(&limiter.commons.asked, asked, most_ns)
-        return ps_load_seq(&limiter.commons.asked)
+            ps_bell_listen(&commons.asked, asked, most_ns)
+        return ps_load_seq(&commons.asked)
 
     def heard(self):
         """How often each bell was rung, the last number of all of them together: what `sleep` compares with. A key's bell
         is its fingerprint modulo their number."""
         cdef ps_limiter *limiter = limiter_of(self)
+        cdef ps_commons *commons = commons_of(self)
         cdef int bell
-        total = ps_load_seq(&limiter.commons.rung)
-        return [ps_load_acquire(&limiter.commons.bells[bell]) for bell in range(PS_BELLS)], total
+        total = ps_load_seq(&commons.rung)
+        return [ps_load_acquire(&commons.bells[bell]) for bell in range(PS_BELLS)], total
 
     def sleep(self, uint64_t heard, uint64_t most_ns):
         """Sleeps until a bell is rung after `heard` rings in all, or for so long."""
         cdef ps_limiter *limiter = limiter_of(self)
+        cdef ps_commons *commons = commons_of(self)
         with nogil:
-            ps_bell_listen(&limiter.commons.rung, heard, most_ns)
+            ps_bell_listen(&commons.rung, heard, most_ns)
 
     # ---- decisions ----
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import os
@@ -175,8 +176,6 @@ def keep(path: str, limits: str, tally_path: str, slot: int, key: str, cost: int
 def wait(path: str, limits: str, tally_path: str, slot: int, key: str, how: str, look: bool) -> None:
     """Waits for a unit: word `slot` is 1 before, 2 once it has one. look: whether it looks for the dead meanwhile. The
     words after it: how often it asked, how often its listener went to sleep."""
-    import asyncio
-
     from penstock.segment import listener
 
     if not look:
@@ -229,9 +228,10 @@ def until_cut_off(path: str, limits: str, tally_path: str, slot: int, call: str)
         "top": lambda: limiter.top(),
         "acquire": lambda: limiter.acquire("k", timeout=0.01),
         "wait": lambda: limiter.acquire("kept", timeout=None),
+        "wait_async": lambda: asyncio.run(limiter.acquire_async("kept", timeout=None)),
         "seats": lambda: limiter.seats(),
     }
-    while call == "wait" and limiter.hit("kept"):
+    while call.startswith("wait") and limiter.hit("kept"):
         pass
     try:
         while True:

@@ -13,7 +13,7 @@ from crowd import Crowd, Tally, eventually
 from jobs import CUT_OFF, made
 
 SLOT = 8
-CALLS = ("hit", "check", "peek", "cost", "hit_many", "refund", "release", "stats", "top", "acquire", "wait", "seats")
+CALLS = ("hit", "check", "peek", "cost", "hit_many", "refund", "release", "stats", "top", "acquire", "wait", "wait_async", "seats")
 
 
 @pytest.mark.parametrize("left", [0, 4096, 0.5])
@@ -24,7 +24,7 @@ def test_cut_off_while_it_is_used(crowd: Crowd, tally: Tally, path: Path, limits
     made(path=str(path), limits=limits, capacity=64)
     calls = CALLS if left != 0.5 else ("stats", "top")
     if left == 4096:
-        calls = ("hit", "hit_many", "stats", "wait")
+        calls = ("hit", "hit_many", "stats", "wait", "wait_async")
     children = [
         crowd.start("jobs.until_cut_off", path, limits, tally.path, SLOT + number, call)
         for number, call in enumerate(calls)

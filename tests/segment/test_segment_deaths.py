@@ -118,6 +118,17 @@ def test_killed_a_thousand_times_while_holding(crowd: Crowd, tally: Tally, path:
     killed_while_holding(crowd, tally, path, units, wait, 1_000)
 
 
+def test_more_than_the_limit_would_be_found(crowd: Crowd, tally: Tally, path: Path) -> None:
+    """The measure of the tests above, where three units may be held and one is said to be the limit."""
+    arguments = path, "Concurrency(3)", tally.path
+    workers = [
+        crowd.start("jobs.holds", *arguments, SLOT + number, path.with_name("places"), 1, 0.0) for number in range(3)
+    ]
+    tally.until(1, 1)
+    tally[0] = 1
+    assert [crowd.end(worker) for worker in workers] == [0] * 3
+
+
 def test_many_who_died_together_are_cleared_up_together(crowd: Crowd, tally: Tally, path: Path) -> None:
     """Four workers are killed and four start again at once, each clearing up after another of the dead."""
     for turn in range(6):

@@ -12,6 +12,8 @@ import pytest
 from crowd import Crowd, Tally, eventually
 from jobs import made
 
+from penstock.segment import file as segment_file
+
 PROCESSES = 3
 ALGORITHMS = {
     "token-bucket": "TokenBucket(1, per=6e7 / {0}, burst={0})",
@@ -88,9 +90,20 @@ def test_tiers_of_one_key(crowd: Crowd, tally: Tally, path: Path) -> None:
     assert totals(crowd, tally, path, limits, ["a"], 4_000, ["free", "pro"], job="hits") == [1200]
 
 
-def test_eight_who_open_at_once_make_one_file(crowd: Crowd, tally: Tally, path: Path) -> None:
-    for _ in range(5):
+def of_another_boot(path: Path) -> None:
+    """A segment as it is left behind when the machine is started anew."""
+    made(str(path), "'5/day'")
+    fd = os.open(path, os.O_RDWR)
+    os.pwrite(fd, segment_file._prelude(fd, str(path))._replace(boot=b"\1" * 16).written(), 0)
+    os.close(fd)
+
+
+@pytest.mark.parametrize("stale", [False, True], ids=["none there", "a stale one there"])
+def test_eight_who_open_at_once_make_one_file(crowd: Crowd, tally: Tally, path: Path, stale: bool) -> None:
+    for _ in range(3):
         path.unlink(missing_ok=True)
+        if stale:
+            of_another_boot(path)
         for slot in range(10):
             tally[slot] = 0
         children = [crowd.start("jobs.open_together", path, "'5/day'", tally.path, slot) for slot in range(1, 9)]
