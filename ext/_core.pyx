@@ -538,7 +538,8 @@ cdef class Engine:
     joined.
     """
 
-    def __init__(self, policies, dict tiers, *, Py_ssize_t capacity, bint evict, bytes secret, clock, bint remember, segment=None, uint64_t age=0):
+    def __init__(self, policies, dict tiers, *, Py_ssize_t capacity, bint evict, bytes secret, clock, bint remember,
+                 segment=None, uint64_t age=0):
         cdef uint64_t[8] tail_words
         cdef ps_policy[8] native
         cdef Py_ssize_t tier

@@ -283,8 +283,8 @@ class LimiterMethods(Engine):
         age: int,
         rows: list[bytes] | None,
     ) -> Opened:
-        """The segment with these settings, made if there is none. rows: what a new one begins with, at this age; one that
-        is there has newer ones, under a key of its own."""
+        """The segment with these settings, made if there is none. rows: what a new one begins with, at this age; one
+        that is there has newer ones, under a key of its own."""
         from penstock.segment.file import join  # here, because most limiters are of one process
         from penstock.segment.header import Header, boottime_ns, difference
 
@@ -406,7 +406,8 @@ class LimiterMethods(Engine):
         That is wall time; where it was set back, none has passed. limits, tiers: need not be given; if they are, they
         must be those that were saved (ValueError). capacity, name: others than were saved; with less capacity the keys
         that owe least are left out where there is no place for them (`stats().evicted`). shared: as for a Limiter; who
-        makes the segment fills it, and one that is there is joined as it is, for it knows better than the file. Raises SnapshotError for a file that is damaged, cut off, of a later version or no saved limiter.
+        makes the segment fills it, and one that is there is joined as it is, for it knows better than the file. Raises
+        SnapshotError for a file that is damaged, cut off, of a later version or no saved limiter.
         """
         from penstock.snapshot import read
 

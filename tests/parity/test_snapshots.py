@@ -1,4 +1,4 @@
-"""A limiter that is saved and loaded goes on as if nothing had been: the same answers at every step, in either engine."""
+"""A limiter that is saved and loaded goes on as if nothing had been: the same answers at every step."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ class Header(NamedTuple):
 
     limits: by tier (None: the one without a name). policies: [tier][limit] in an engine's units. capacity, on_full: as
     for a Limiter. secret: keys the hash. clock: "the system's" or "given". sync: "no", or the name that hosts share the
-    limits by. birth_ns: when its time was 0, by the clock that counts suspend (CLOCK_BOOTTIME), or by the clock that was
-    given; below 0 where it goes on from a saved limiter that is older than that clock. wall_ns: the same as time since
+    limits by. birth_ns: when its time was 0, by the clock that counts suspend (CLOCK_BOOTTIME) or by the clock that was
+    given; below 0 where it goes on from a saved limiter that is older than the clock. wall_ns: the same as time since
     the Unix epoch.
     """
 
