@@ -127,6 +127,14 @@ def choose_capacity(capacity: int | None, policies: Sequence[Policy], most: int 
     return capacity
 
 
+def top_keys(engine: Engine, n: int) -> list[TopKey]:
+    """The n keys that were refused most, then those that have spent most."""
+    denied = dict(engine.denied_keys())
+    found = denied.keys() | {fingerprint for fingerprint, _, _ in engine.spending(n)}
+    keys = [TopKey(one, engine.name_of(one), denied.get(one, 0), engine.spent(one)) for one in found]
+    return sorted(keys, key=lambda key: (-key.denied, -key.spent, key.fingerprint))[:n]
+
+
 def fill_with(engine: Engine, rows: Sequence[bytes], names: Mapping[int, Key]) -> None:
     """Puts what was saved into a new engine. SnapshotError for what cannot have been saved of such limits."""
     try:
@@ -706,10 +714,7 @@ class LimiterMethods(Engine):
     def top(self, n: int = 10) -> list[TopKey]:
         """The n keys that were refused most, then those that have spent most; reads the whole table."""
         check_count("n", n)
-        denied = dict(self.denied_keys())
-        found = denied.keys() | {fingerprint for fingerprint, _, _ in self.spending(n)}
-        keys = [TopKey(one, self.name_of(one), denied.get(one, 0), self.spent(one)) for one in found]
-        return sorted(keys, key=lambda key: (-key.denied, -key.spent, key.fingerprint))[:n]
+        return top_keys(self, n)
 
     def close(self) -> None:
         """End every wait. Decisions still work; the memory goes with the object.

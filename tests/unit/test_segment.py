@@ -364,7 +364,7 @@ def test_any_bit_of_the_header_that_is_flipped_is_found(path: Path) -> None:
         {"limits": [["a"]]},
         {"limits": {"a": 1}},
         {"birth_ns": "x"},
-        {"birth_ns": -1},
+        {"birth_ns": -(2**63)},
         {"wall_ns": 2**63},
         {"sync": "as 'x'"},
         {"unknown": 1},
