@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from penstock import snapshot
 from penstock._backend import Engine
@@ -179,7 +179,7 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0.05 <= seconds <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r} must be seconds, from 0.05 to 86400; NAME|PATH comes before --watch")
+        raise argparse.ArgumentTypeError(f"{text!r} must be 0.05 to 86400 seconds; NAME|PATH comes before --watch")
     return seconds
 
 
@@ -193,7 +193,8 @@ def _count(text: str) -> int:
 
 
 def look_at(what: str, top: int) -> Look:
-    """Finds a segment by its name, or a segment or a saved limiter by its path, and looks in. PenstockError or OSError."""
+    """Finds a segment by its name, or a segment or a saved limiter by its path, and looks in. Raises PenstockError or
+    OSError."""
     path = _found(what)
     with open(path, "rb") as file:
         start = file.read(max(len(MAGIC), len(snapshot.MAGIC)))
@@ -252,7 +253,7 @@ def _segment(path: str, top: int) -> Look:
     except BaseException:
         os.close(opened.fd)
         raise
-    names = [[repr(limit) for limit in limits] for limits in header.limits.values()][0]
+    names = [_limit(limit) for limit in next(iter(header.limits.values()))]
     return _look(
         engine,
         top,
@@ -347,8 +348,8 @@ def _hex(fingerprint: int) -> str:
     return f"{fingerprint:016x}"
 
 
-def _name(key: Key | None) -> Any:
-    return None if key is None else write_key(key)
+def _name(key: object) -> Any:
+    return None if key is None else write_key(cast(Key, key))
 
 
 def as_lines(found: Look, rates: Rates | None) -> Iterator[str]:
@@ -415,7 +416,7 @@ def _when(ns: int) -> str:
         return f"{ns // NS} s after 1970"
 
 
-def _shown(key: Key | None) -> str:
+def _shown(key: object) -> str:
     """A key's name, safe on a terminal."""
     text = "" if key is None else key if isinstance(key, str) else repr(key)
     if not text.isprintable():
