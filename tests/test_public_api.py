@@ -35,7 +35,9 @@ NAMES = {
     "CostTooLarge",
     "RateLimited",
     "SyncError",
+    "Segment",
     "SegmentError",
+    "SnapshotError",
     "native",
 }
 METHODS = {
@@ -50,11 +52,13 @@ METHODS = {
     "hit_many",
     "hold",
     "limit",
+    "load",
     "peek",
     "refund",
     "replace",
     "reserve",
     "reset",
+    "save",
     "stats",
     "top",
 }

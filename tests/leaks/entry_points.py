@@ -7,6 +7,7 @@ new entry point cannot be forgotten. A variant makes its own limiters, so that w
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import copy
 import ctypes
@@ -14,6 +15,7 @@ import functools
 import itertools
 import os
 import pickle
+import shutil
 import struct
 import sys
 import tempfile
@@ -745,6 +747,39 @@ for _method in ("stats", "close", "__repr__", "__enter__"):
 CASES["Limiter.__exit__"] = whole("Limiter", "__exit__", None, None, None)
 
 
+@case("Engine.rows", "Engine.fill", "Engine.remembered", "Limiter.rows", "Limiter.fill", "Limiter.remembered")
+def _(backend: str) -> Iterator[Variant]:
+    rows = used("Engine", backend).rows()
+    for owner in ("Limiter", "Engine"):
+        target = used(owner, backend)
+        yield variant(f"{owner}.rows", target.rows)
+        yield variant(f"{owner}.remembered", target.remembered)
+        yield variant(f"{owner}.fill", target.fill, rows, {5: "a"})
+        yield variant(f"{owner}.fill with too much", target.fill, [*rows, b""], {}, fails=(ValueError,))
+        yield variant(f"{owner}.fill with nonsense", target.fill, [b"x" * 9] * len(rows), {}, fails=(ValueError,))
+        yield variant(f"{owner}.fill with no bytes", target.fill, [5] * len(rows), {}, fails=(TypeError,))
+
+
+@case("Limiter.save", "Limiter.load")
+def _(backend: str) -> Iterator[Variant]:
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    cls, limiter, path = limiter_of(backend), used("Limiter", backend), os.path.join(folder, "state")
+    limiter.save(path)
+    damaged = os.path.join(folder, "damaged")
+    with open(path, "rb") as file, open(damaged, "wb") as other:
+        other.write(file.read()[:-1] + b"x")
+    yield variant("save", limiter.save, path)
+    yield variant("load", cls.load, path)
+    yield variant("smaller", cls.load, path, capacity=1, name="n")
+    yield variant("nowhere to save", limiter.save, os.path.join(folder, "no", "x"), fails=(penstock.SnapshotError,))
+    yield variant("no path", limiter.save, 5, fails=(TypeError,))
+    for wrong in (folder, damaged, os.path.join(folder, "nothing")):
+        yield variant(f"nothing to load in {wrong[-8:]}", cls.load, wrong, fails=(penstock.SnapshotError,))
+    yield variant("other limits", cls.load, path, "7/minute", fails=(ValueError,))
+    yield variant("wrong limits", cls.load, path, 5, fails=(TypeError,))
+
+
 @case("Limiter.top")
 def _(backend: str) -> Iterator[Variant]:
     yield from whole("Limiter", "top", 3)(backend)
@@ -1097,10 +1132,11 @@ def _(backend: str) -> Iterator[Variant]:
 
 
 @case("PenstockError.__init__", "RateSyntaxError.__init__", "CostTooLarge.__init__", "RateLimited.__init__",
-      "SyncError.__init__", "SegmentError.__init__")  # fmt: skip
+      "SyncError.__init__", "SegmentError.__init__", "SnapshotError.__init__")  # fmt: skip
 def _(backend: str) -> Iterator[Variant]:
     decision = used("Limiter", backend).peek("a")
-    for cls in (penstock.PenstockError, CostTooLarge, penstock.SyncError, penstock.SegmentError):
+    own = penstock.SyncError, penstock.SegmentError, penstock.SnapshotError
+    for cls in (penstock.PenstockError, CostTooLarge, *own):
         yield variant(cls.__name__, lambda cls=cls: pickle.loads(pickle.dumps(cls("text"))))
     yield variant("RateSyntaxError", lambda: pickle.loads(pickle.dumps(RateSyntaxError("5/x" * 100, 2, "why"))))
     yield variant("RateLimited", lambda: pickle.loads(pickle.dumps(RateLimited(decision))))
