@@ -35,7 +35,6 @@ NAMES = {
     "CostTooLarge",
     "RateLimited",
     "SyncError",
-    "Segment",
     "SegmentError",
     "SnapshotError",
     "native",

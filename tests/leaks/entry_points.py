@@ -627,7 +627,7 @@ def _(backend: str) -> Iterator[Variant]:
 SEGMENTS = tempfile.TemporaryDirectory()
 """Where segments are that are to be left behind with the process, and nothing else of them."""
 CAN_SHARE = penstock.native and sys.platform == "linux"
-OF_SEGMENTS = ("fd", "rejoin", "seats", "clear_dead", "ring", "listen", "heard", "sleep")
+OF_SEGMENTS = ("fd", "rejoin", "seats", "holders", "clear_dead", "ring", "listen", "heard", "sleep")
 OF_HOSTS = ("lead", "fleet", "wait_here", "waited_elsewhere", "leave_forgotten", "forgotten", "urge", "rest")
 NATIVE_ONLY.update(f"{owner}.{name}" for owner in ("Engine", "Limiter") for name in (*OF_SEGMENTS, *OF_HOSTS))
 
@@ -637,9 +637,9 @@ def on_segment(name: str, *limits: Any, hosts: bool = False) -> Any:
     from penstock.segment.file import join
     from penstock.segment.header import Header, boottime_ns
 
-    rates = list(limits) or LIMITS["several"]
-    policies = compile_shared([[TokenBucket(50)]], 50_000_000, 0.5) if hosts else for_segment(compile_policies([rates], 0))
-    header = Header({None: [name]}, policies, 8, "evict", SECRET, "the system's", "no", boottime_ns(), time.time_ns())
+    rates = [TokenBucket(50)] if hosts else list(limits) or LIMITS["several"]
+    policies = compile_shared([rates], 50_000_000, 0.5) if hosts else for_segment(compile_policies([rates], 0))
+    header = Header({None: rates}, policies, 8, "evict", SECRET, "the system's", "no", boottime_ns(), time.time_ns())
     opened = join(Segment(path=os.path.join(SEGMENTS.name, name)), lambda: header, lambda _: None)
     return engine_of("native")(
         policies, {None: 0}, capacity=8, evict=True, secret=SECRET, clock=None, remember=False, segment=opened
@@ -664,6 +664,9 @@ def _(backend: str) -> Iterator[Variant]:
     engine = on_segment("many")
     for method, arguments in {"seats": (), "clear_dead": (), "heard": (), "ring": (7,), "sleep": (2**40, 1)}.items():
         yield variant(method, getattr(engine, method), *arguments)
+    holder = on_segment("holder", Concurrency(9))
+    holder.hit("a", 5)
+    yield variant("holders", holder.holders)
     yield variant("fd", getattr, engine, "fd")
     yield variant("to and fro", lambda: [engine.listen(on) for on in (True, True, False, False)])
     yield Variant("rejoined", functools.partial(rejoined, on_segment("rejoined", Concurrency(9))))
@@ -672,7 +675,7 @@ def _(backend: str) -> Iterator[Variant]:
     private = used("Engine", backend)
     for method, arguments in {"rejoin": (None,), "heard": (), "sleep": (0, 1)}.items():
         yield variant(f"{method} without a segment", getattr(private, method), *arguments, fails=(RuntimeError,))
-    for method in ("seats", "clear_dead"):
+    for method in ("seats", "holders", "clear_dead"):
         yield variant(f"{method} of one process", getattr(private, method))
 
 
