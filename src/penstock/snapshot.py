@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from penstock._rows import Pairs, rows_in, section_of
 from penstock.errors import SnapshotError
 from penstock.keys import Key
-from penstock.policy import HORIZON, SLIDING_LOG, SLIDING_WINDOW, TICK_SHIFT, TOKEN_BUCKET, Policy
+from penstock.policy import HORIZON, SLIDING_LOG, SLIDING_WINDOW, TICK_SHIFT, TOKEN_BUCKET, Policy, compile_policies
 from penstock.rate import check_count
 from penstock.written import UNREADABLE, Tiers, read_key, read_tiers, write_key, write_tiers
 
@@ -130,6 +130,7 @@ def _read(data: bytes, head_bytes: int) -> Snapshot:
         }
     )
     check_count("capacity", snapshot.capacity)
+    compile_policies(list(snapshot.limits.values()), 0)  # refuses what no limiter has
     counts = [len(limits) for limits in snapshot.limits.values()]
     right = {
         "bytes": at == len(data),

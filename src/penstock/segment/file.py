@@ -124,7 +124,7 @@ def look(path: str) -> Opened:
         if _prelude(fd, path).boot != boot():
             raise SegmentError(f"{path} is of before this machine was last started; nobody uses it any more")
         opened = _read(fd, path)._replace(look_only=True)
-        if opened.header.computed() != opened.header.policies:
+        if not opened.header.agrees():
             raise SegmentError(f"{path} is of a penstock that computes otherwise with the same limits")
         return opened
     except BaseException:

@@ -61,7 +61,7 @@ class Header(NamedTuple):
         fields["policies"] = [[Policy(*map(int, policy)) for policy in limits] for limits in fields["policies"]]
         fields["secret"] = bytes.fromhex(fields["secret"])
         header = cls(**fields)
-        if len(header.secret) != 16 or not 1 <= header.capacity < 2**40:
+        if len(header.secret) != 16 or not isinstance(header.capacity, int) or not 1 <= header.capacity < 2**40:
             raise ValueError("secret or capacity")
         if not all(isinstance(ns, int) and abs(ns) < 2**63 for ns in (header.birth_ns, header.wall_ns)):
             raise ValueError("birth")
@@ -74,12 +74,16 @@ class Header(NamedTuple):
             raise ValueError("limits")
         return header
 
-    def computed(self) -> list[list[Policy]]:
-        """The policies that this penstock would have for these limits. ValueError where it has none."""
+    def agrees(self) -> bool:
+        """Whether this penstock would have these policies for these limits: no others are fit to be computed with."""
         tiers, first = list(self.limits.values()), self.policies[0]
-        if self.shared:
-            return compile_shared(tiers, max(policy.interval_ns for policy in first), first[0].kappa / KAPPA_ONE)
-        return for_segment(compile_policies(tiers, self.wall_ns))
+        try:
+            if self.shared:
+                every_ns = max(policy.interval_ns for policy in first)
+                return compile_shared(tiers, every_ns, first[0].kappa / KAPPA_ONE) == self.policies
+            return for_segment(compile_policies(tiers, self.wall_ns)) == self.policies
+        except ValueError:
+            return False
 
     @property
     def shared(self) -> bool:
