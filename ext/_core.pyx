@@ -465,6 +465,34 @@ cdef bytes packed(const penstock_batch *batch):
     return result
 
 
+cdef bytes rows_of(ps_limiter *limiter, const ps_limit *limit, uint64_t now):
+    """The rows of one limit. A table's keys can't be counted beforehand: others may decide meanwhile."""
+    cdef uint64_t slots = ps_table_slots(limit.table.homes), most = ps_row_most(&limit.policies[0]), index = 0, used = 0
+    cdef uint64_t room = max(most, <uint64_t>65536)
+    cdef uint64_t *words = NULL
+    cdef uint64_t *larger
+    try:
+        while True:
+            larger = <uint64_t *>PyMem_Realloc(words, 8 * room)
+            if larger == NULL:
+                raise MemoryError
+            words = larger
+            with nogil:
+                while index < slots and used + most <= room:
+                    used += ps_row_read(limiter, limit, index, now, words + used)
+                    index += 1
+            if index == slots:
+                return PyBytes_FromStringAndSize(<char *>words, 8 * used)
+            room += room // 2 + most
+    finally:
+        PyMem_Free(words)
+
+
+cdef uint64_t birth_of(segment) except? 0:
+    """When a segment's time was 0; it may be older than the clock."""
+    return segment.birth_ns & 0xFFFFFFFFFFFFFFFF
+
+
 cdef int sit_down(Engine self, ps_limiter *limiter, segment, clock) except -1:
     """Takes a seat in the segment, and guards the mapping against a file that is cut off."""
     cdef uint64_t now = 0
@@ -474,7 +502,7 @@ cdef int sit_down(Engine self, ps_limiter *limiter, segment, clock) except -1:
     if segment.look_only:
         return 0
     if clock is None:
-        now = ps_since(segment.birth_ns, ps_clock_now(&process_clock))
+        now = ps_since(birth_of(segment), ps_clock_now(&process_clock))
     if not ps_seat_take(limiter, os.getpid(), now):
         raise SegmentError(f"{PS_SEATS_MOST} limiters have joined this segment, which is as many as it has seats for")
     return 0
@@ -513,11 +541,13 @@ cdef class Engine:
     policies: for each tier, for each limit, a penstock.policy.Policy; tiers: name -> index into policies; capacity: keys;
     evict: what a full table does for a new key; secret: 16 bytes; clock: a penstock.clock.Clock, or None for the
     system's; remember: whether keys are kept for `name_of`. segment: a penstock.segment.Opened, whose descriptor is the
-    engine's from now on, or None. Raises MemoryError when the tables do not fit, SegmentError for a segment that cannot be
+    engine's from now on, or None. age: nanoseconds that have passed already, for who goes on from rows that were saved;
+    a segment knows its own. Raises MemoryError when the tables do not fit, SegmentError for a segment that cannot be
     joined.
     """
 
-    def __init__(self, policies, dict tiers, *, Py_ssize_t capacity, bint evict, bytes secret, clock, bint remember, segment=None):
+    def __init__(self, policies, dict tiers, *, Py_ssize_t capacity, bint evict, bytes secret, clock, bint remember,
+                 segment=None, uint64_t age=0):
         cdef uint64_t[8] tail_words
         cdef ps_policy[8] native
         cdef Py_ssize_t tier
@@ -572,10 +602,13 @@ cdef class Engine:
         self.default_tier = tiers.get(None, PS_NEVER)
         self.names = {} if remember else None
         self.names_most = 2 * capacity
-        self.birth_ns = ps_clock_now(&process_clock) if segment is None else segment.birth_ns
+        self.birth_ns = ps_clock_now(&process_clock) - age if segment is None else birth_of(segment)
         if clock is None:
             limiter.clock, limiter.birth_ns = &process_clock, self.birth_ns
-        self.origin = origin if segment is None else segment.birth_ns
+        if segment is not None:
+            self.origin = segment.birth_ns
+        elif clock is not None:
+            self.origin = origin - age
         self.plain = self.plain_made = clock is None and not remember and None in tiers
         self.handle = <penstock_limiter *>limiter
 
@@ -626,6 +659,23 @@ cdef class Engine:
             if taken:
                 alive = None if seat == limiter.seat else bool(ps_byte_locked(limiter.fd, PS_SEAT_BYTE + seat))
                 found.append((ps_load_relaxed(&limiter.commons.seats[seat].pid), seconds(now - min(now, taken - 1)), alive))
+        return found
+
+    def holders(self):
+        """[(fingerprint, limit index, process number, units)] of what is held in the segment of Concurrency limits."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef uint64_t index, fingerprint, units
+        cdef uint32_t seat
+        found = []
+        for i in range(limiter.limit_count if limiter.commons != NULL else 0):
+            if limiter.limits[i].policies[0].algorithm != PS_CONCURRENCY:
+                continue
+            for seat in range(<uint32_t>PS_SEATS_MOST):
+                if not ps_load_acquire(&limiter.commons.seats[seat].taken):
+                    continue
+                for index in range(ps_table_slots(limiter.limits[i].table.homes)):
+                    if ps_holders(&limiter.limits[i], index, seat, &fingerprint, &units):
+                        found.append((fingerprint, i, ps_load_relaxed(&limiter.commons.seats[seat].pid), units))
         return found
 
     def clear_dead(self):
@@ -977,6 +1027,47 @@ cdef class Engine:
     def check_many(self, keys, costs=1, tier=None):
         """`check` for each key in order: a structured NumPy array with the fields of Decision."""
         return decide_batch(self, keys, costs, tier, True)
+
+    # ---- what is saved and loaded ----
+
+    def rows(self):
+        """For each limit, what counts against its keys: rows of 8-byte little-endian words, as ext/snapshot/snapshot.h has
+        them. Each key is consistent in itself; not for use while limits are replaced."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef uint64_t now = time_of(self), i
+        return [rows_of(limiter, &limiter.limits[i], now) for i in range(limiter.limit_count)]
+
+    def fill(self, sections, names):
+        """Puts rows into the tables of an engine that nobody else has yet, and keys' names if they are remembered.
+        ValueError, and nothing changes, for what are not rows of these limits, of a time by now. Rows that find no place
+        are those that owe least; they count as evicted."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef uint64_t now = time_of(self), i, count, words, most = 0
+        cdef const uint64_t *rows
+        cdef ps_row_order *order
+        cdef ps_caller caller = caller_of(self)
+        if len(sections) != <Py_ssize_t>limiter.limit_count:
+            raise ValueError(f"sections must be of {limiter.limit_count} limits, not {len(sections)}")
+        for i, section in enumerate(sections):
+            words = len(<bytes?>section) // 8
+            count = ps_rows_count(limiter, &limiter.limits[i], <const uint64_t *>PyBytes_AS_STRING(section), words, now)
+            if count == PS_NEVER or len(section) % 8:
+                raise ValueError(f"section {i} has what is not a row of its limit")
+            most = max(most, count)
+        order = <ps_row_order *>PyMem_Malloc(sizeof(ps_row_order) * (most + 1))
+        if order == NULL:
+            raise MemoryError
+        for i, section in enumerate(sections):
+            rows, words = <const uint64_t *>PyBytes_AS_STRING(section), len(section) // 8
+            with nogil:
+                ps_rows_place(limiter, &limiter.limits[i], rows, words, order, now, caller)
+        PyMem_Free(order)
+        if self.names is not None:
+            self.names.update(names)
+
+    def remembered(self):
+        """{fingerprint: key} of the names that are remembered."""
+        return {} if self.names is None else dict(self.names)
 
     # ---- looking in ----
 

@@ -1042,11 +1042,18 @@ static inline bool ps_inspect(const ps_limit *limit, uint64_t index, uint64_t no
     uint64_t debt = ps_debt(limit, index, state, now);
     if (p->algorithm == PS_TOKEN_BUCKET) { /* whole and begun tokens */
         uint64_t token = limit->policies[state >> p->tag_shift].token_ticks;
-        debt = debt / token + (debt % token != 0);
+        debt = token ? debt / token + (debt % token != 0) : 0; /* 0: a segment that somebody has scribbled over */
     }
     *fingerprint = key;
     *spent = debt;
     return debt != 0;
+}
+
+/* What the holder of a seat has of slot `index` of a Concurrency limit; false for nothing. */
+static inline bool ps_holders(const ps_limit *limit, uint64_t index, uint32_t seat, uint64_t *fingerprint, uint64_t *units) {
+    *fingerprint = ps_load_acquire(&limit->table.slots[index].key);
+    *units = ps_held_by(ps_tail(limit, index), seat);
+    return *fingerprint > PS_SLOT_FREE && *units && !ps_is_tentative(ps_load_acquire(&limit->table.slots[index].state));
 }
 
 #endif

@@ -197,6 +197,7 @@ cdef extern from "limiter.h" nogil:
     void ps_install_rest(ps_limiter *limiter)
     void ps_share_among(ps_limiter *limiter, uint64_t instances)
     void ps_replace(ps_limiter *limiter, uint64_t tier, const ps_policy *policies, uint64_t now)
+    bint ps_holders(const ps_limit *limit, uint64_t index, uint32_t seat, uint64_t *fingerprint, uint64_t *units)
     bint ps_inspect(const ps_limit *limit, uint64_t index, uint64_t now, uint64_t *fingerprint, uint64_t *spent)
 
 cdef extern from "sync/exchange.h" nogil:
@@ -227,6 +228,16 @@ cdef extern from "segment/host.h" nogil:
     uint64_t ps_host_forgotten(ps_commons *commons, unsigned which)
     void ps_host_urge(ps_limiter *limiter, uint64_t fingerprint)
     void ps_host_lead(ps_limiter *limiter)
+
+cdef extern from "snapshot/snapshot.h" nogil:
+    ctypedef struct ps_row_order:
+        pass
+
+    uint64_t ps_row_most(const ps_policy *p)
+    uint64_t ps_row_read(const ps_limiter *limiter, const ps_limit *limit, uint64_t index, uint64_t now, uint64_t *row)
+    uint64_t ps_rows_count(const ps_limiter *limiter, const ps_limit *limit, const uint64_t *rows, uint64_t words, uint64_t now)
+    void ps_rows_place(ps_limiter *limiter, const ps_limit *limit, const uint64_t *rows, uint64_t words, ps_row_order *order,
+                       uint64_t now, ps_caller caller)
 
 cdef extern from "batch/columns.h" nogil:
     struct ArrowSchema:

@@ -36,6 +36,7 @@ NAMES = {
     "RateLimited",
     "SyncError",
     "SegmentError",
+    "SnapshotError",
     "native",
 }
 METHODS = {
@@ -50,11 +51,13 @@ METHODS = {
     "hit_many",
     "hold",
     "limit",
+    "load",
     "peek",
     "refund",
     "replace",
     "reserve",
     "reset",
+    "save",
     "stats",
     "top",
 }

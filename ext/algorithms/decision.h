@@ -68,12 +68,13 @@ typedef struct {
     uint64_t reset_ns;  /* until the key is as good as new, if nothing more comes */
 } ps_view;
 
-/* A limiter's time from a clock's: never negative, and no later than the horizon. */
+/* A limiter's time from a clock's: never negative, and no later than the horizon. A limiter that goes on from a saved one may
+ * be older than its clock; then birth_ns has wrapped, as the difference does. */
 static inline uint64_t ps_since(uint64_t birth_ns, uint64_t clock_ns) {
     uint64_t passed = clock_ns - birth_ns;
     if (passed <= PS_HORIZON)
         return passed;
-    return clock_ns < birth_ns ? 0 : PS_HORIZON;
+    return passed >> 63 ? 0 : PS_HORIZON;
 }
 
 static inline uint64_t ps_until(uint64_t then, uint64_t now) { return then > now ? then - now : 0; }

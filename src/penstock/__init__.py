@@ -8,7 +8,15 @@ True
 
 from penstock._backend import native
 from penstock.decision import Decision, Stats, TopKey
-from penstock.errors import CostTooLarge, PenstockError, RateLimited, RateSyntaxError, SegmentError, SyncError
+from penstock.errors import (
+    CostTooLarge,
+    PenstockError,
+    RateLimited,
+    RateSyntaxError,
+    SegmentError,
+    SnapshotError,
+    SyncError,
+)
 from penstock.limiter import Limiter
 from penstock.rate import Concurrency, FixedWindow, SlidingLog, SlidingWindow, TokenBucket
 from penstock.reservation import Hold, Reservation
@@ -37,5 +45,6 @@ __all__ = [
     "RateLimited",
     "SyncError",
     "SegmentError",
+    "SnapshotError",
     "native",
 ]

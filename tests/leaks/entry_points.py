@@ -15,6 +15,7 @@ import functools
 import itertools
 import os
 import pickle
+import shutil
 import struct
 import sys
 import tempfile
@@ -627,7 +628,7 @@ SEGMENTS = tempfile.TemporaryDirectory()
 """Where the segments are."""
 atexit.register(SEGMENTS.cleanup)
 CAN_SHARE = penstock.native and sys.platform == "linux"
-OF_SEGMENTS = ("fd", "rejoin", "seats", "clear_dead", "ring", "listen", "heard", "sleep")
+OF_SEGMENTS = ("fd", "rejoin", "seats", "holders", "clear_dead", "ring", "listen", "heard", "sleep")
 OF_HOSTS = ("lead", "fleet", "wait_here", "waited_elsewhere", "leave_forgotten", "forgotten", "urge", "rest")
 NATIVE_ONLY.update(f"{owner}.{name}" for owner in ("Engine", "Limiter") for name in (*OF_SEGMENTS, *OF_HOSTS))
 
@@ -637,10 +638,9 @@ def on_segment(name: str, *limits: Any, hosts: bool = False) -> Any:
     from penstock.segment.file import join
     from penstock.segment.header import Header, boottime_ns
 
-    rates = list(limits) or LIMITS["several"]
-    own = for_segment(compile_policies([rates], 0))
-    policies = compile_shared([[TokenBucket(50)]], 50_000_000, 0.5) if hosts else own
-    header = Header({None: [name]}, policies, 8, "evict", SECRET, "the system's", "no", boottime_ns(), time.time_ns())
+    rates = [TokenBucket(50)] if hosts else list(limits) or LIMITS["several"]
+    policies = compile_shared([rates], 50_000_000, 0.5) if hosts else for_segment(compile_policies([rates], 0))
+    header = Header({None: rates}, policies, 8, "evict", SECRET, "the system's", "no", boottime_ns(), time.time_ns())
     opened = join(Segment(path=os.path.join(SEGMENTS.name, name)), lambda: header, lambda _: None)
     return engine_of("native")(
         policies, {None: 0}, capacity=8, evict=True, secret=SECRET, clock=None, remember=False, segment=opened
@@ -665,6 +665,9 @@ def _(backend: str) -> Iterator[Variant]:
     engine = on_segment("many")
     for method, arguments in {"seats": (), "clear_dead": (), "heard": (), "ring": (7,), "sleep": (2**40, 1)}.items():
         yield variant(method, getattr(engine, method), *arguments)
+    holder = on_segment("holder", Concurrency(9))
+    holder.hit("a", 5)
+    yield variant("holders", holder.holders)
     yield variant("fd", getattr, engine, "fd")
     yield variant("to and fro", lambda: [engine.listen(on) for on in (True, True, False, False)])
     yield Variant("rejoined", functools.partial(rejoined, on_segment("rejoined", Concurrency(9))))
@@ -673,7 +676,7 @@ def _(backend: str) -> Iterator[Variant]:
     private = used("Engine", backend)
     for method, arguments in {"rejoin": (None,), "heard": (), "sleep": (0, 1)}.items():
         yield variant(f"{method} without a segment", getattr(private, method), *arguments, fails=(RuntimeError,))
-    for method in ("seats", "clear_dead"):
+    for method in ("seats", "holders", "clear_dead"):
         yield variant(f"{method} of one process", getattr(private, method))
 
 
@@ -742,6 +745,39 @@ for _owner in ("Limiter", "Engine"):
 for _method in ("stats", "close", "__repr__", "__enter__"):
     CASES[f"Limiter.{_method}"] = whole("Limiter", _method)
 CASES["Limiter.__exit__"] = whole("Limiter", "__exit__", None, None, None)
+
+
+@case("Engine.rows", "Engine.fill", "Engine.remembered", "Limiter.rows", "Limiter.fill", "Limiter.remembered")
+def _(backend: str) -> Iterator[Variant]:
+    rows = used("Engine", backend).rows()
+    for owner in ("Limiter", "Engine"):
+        target = used(owner, backend)
+        yield variant(f"{owner}.rows", target.rows)
+        yield variant(f"{owner}.remembered", target.remembered)
+        yield variant(f"{owner}.fill", target.fill, rows, {5: "a"})
+        yield variant(f"{owner}.fill with too much", target.fill, [*rows, b""], {}, fails=(ValueError,))
+        yield variant(f"{owner}.fill with nonsense", target.fill, [b"x" * 9] * len(rows), {}, fails=(ValueError,))
+        yield variant(f"{owner}.fill with no bytes", target.fill, [5] * len(rows), {}, fails=(TypeError,))
+
+
+@case("Limiter.save", "Limiter.load")
+def _(backend: str) -> Iterator[Variant]:
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    cls, limiter, path = limiter_of(backend), used("Limiter", backend), os.path.join(folder, "state")
+    limiter.save(path)
+    damaged = os.path.join(folder, "damaged")
+    with open(path, "rb") as file, open(damaged, "wb") as other:
+        other.write(file.read()[:-1] + b"x")
+    yield variant("save", limiter.save, path)
+    yield variant("load", cls.load, path)
+    yield variant("smaller", cls.load, path, capacity=1, name="n")
+    yield variant("nowhere to save", limiter.save, os.path.join(folder, "no", "x"), fails=(penstock.SnapshotError,))
+    yield variant("no path", limiter.save, 5, fails=(TypeError,))
+    for wrong in (folder, damaged, os.path.join(folder, "nothing")):
+        yield variant(f"nothing to load in {wrong[-8:]}", cls.load, wrong, fails=(penstock.SnapshotError,))
+    yield variant("other limits", cls.load, path, "7/minute", fails=(ValueError,))
+    yield variant("wrong limits", cls.load, path, 5, fails=(TypeError,))
 
 
 @case("Limiter.top")
@@ -1096,10 +1132,11 @@ def _(backend: str) -> Iterator[Variant]:
 
 
 @case("PenstockError.__init__", "RateSyntaxError.__init__", "CostTooLarge.__init__", "RateLimited.__init__",
-      "SyncError.__init__", "SegmentError.__init__")  # fmt: skip
+      "SyncError.__init__", "SegmentError.__init__", "SnapshotError.__init__")  # fmt: skip
 def _(backend: str) -> Iterator[Variant]:
     decision = used("Limiter", backend).peek("a")
-    for cls in (penstock.PenstockError, CostTooLarge, penstock.SyncError, penstock.SegmentError):
+    own = penstock.SyncError, penstock.SegmentError, penstock.SnapshotError
+    for cls in (penstock.PenstockError, CostTooLarge, *own):
         yield variant(cls.__name__, lambda cls=cls: pickle.loads(pickle.dumps(cls("text"))))
     yield variant("RateSyntaxError", lambda: pickle.loads(pickle.dumps(RateSyntaxError("5/x" * 100, 2, "why"))))
     yield variant("RateLimited", lambda: pickle.loads(pickle.dumps(RateLimited(decision))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import gc
 import os
 import time
 from typing import Any
@@ -246,7 +247,12 @@ def until_cut_off(path: str, limits: str, tally_path: str, slot: int, call: str)
     before = len(os.listdir("/proc/self/fd"))
     again = limiter = None
     calls.clear()
-    eventually(lambda: len(os.listdir("/proc/self/fd")) < before)  # a listener may have it for a moment more
+
+    def gone() -> bool:  # a listener may have it for a moment more, and tasks that failed until they are collected
+        gc.collect()
+        return len(os.listdir("/proc/self/fd")) < before
+
+    eventually(gone)
     return CUT_OFF
 
 

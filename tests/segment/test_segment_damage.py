@@ -13,7 +13,7 @@ from crowd import Crowd, Tally, eventually
 from jobs import CUT_OFF, made
 
 SLOT = 8
-CALLS = ("hit", "check", "peek", "cost", "hit_many", "refund", "release", "stats", "top", "acquire", "wait", "wait_async", "seats")
+CALLS = "hit check peek cost hit_many refund release stats top acquire wait wait_async seats".split()
 
 
 @pytest.mark.parametrize("left", [0, 4096, 0.5])
@@ -22,9 +22,7 @@ def test_cut_off_while_it_is_used(crowd: Crowd, tally: Tally, path: Path, limits
     """Of several calls at once, each in a process of its own. A page that is left keeps whoever needs no more."""
     pytest.importorskip("numpy")
     made(path=str(path), limits=limits, capacity=64)
-    calls = CALLS if left != 0.5 else ("stats", "top")
-    if left == 4096:
-        calls = ("hit", "hit_many", "stats", "wait", "wait_async")
+    calls = {0: CALLS, 4096: ["hit", "hit_many", "stats", "wait", "wait_async"], 0.5: ["stats", "top"]}[left]
     children = [
         crowd.start("jobs.until_cut_off", path, limits, tally.path, SLOT + number, call)
         for number, call in enumerate(calls)

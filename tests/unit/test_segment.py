@@ -364,7 +364,7 @@ def test_any_bit_of_the_header_that_is_flipped_is_found(path: Path) -> None:
         {"limits": [["a"]]},
         {"limits": {"a": 1}},
         {"birth_ns": "x"},
-        {"birth_ns": -1},
+        {"birth_ns": -(2**63)},
         {"wall_ns": 2**63},
         {"sync": "as 'x'"},
         {"unknown": 1},
@@ -640,11 +640,12 @@ def test_made_and_removed_again_and_again(path: Path, monkeypatch: pytest.Monkey
 def test_the_header_is_as_it_was_written() -> None:
     limits = {None: [SlidingWindow(3, per=1)], "pro": [SlidingWindow(9, per=1)]}
     from penstock.policy import compile_policies
-    from penstock.segment.header import describe
 
     policies = compile_policies(list(limits.values()), 5)
-    header = Header(describe(limits), policies, 64, "deny", bytes(range(16)), "given", "no", 7, 5)
+    header = Header(limits, policies, 64, "deny", bytes(range(16)), "given", "no", 7, 5)
     assert Header.unpacked(header.packed()) == header
+    assert header.agrees()
+    assert not header._replace(wall_ns=6, limits={**limits, None: [SlidingWindow(4, per=1)]}).agrees()
 
 
 # ---- nothing is left behind ----

@@ -22,6 +22,7 @@ from penstock._backend import native
 from penstock.errors import SegmentError
 from penstock.segment.header import Header
 from penstock.segment.options import Segment
+from penstock.written import UNREADABLE
 
 MAGIC = b"penstock segment"
 VERSION = 1
@@ -69,11 +70,17 @@ def boot() -> bytes:
         raise SegmentError(f"cannot tell when the machine was started: {error}") from None
 
 
-def join(segment: Segment, make: Callable[[], Header], differs: Callable[[Header], str | None]) -> Opened:
+def join(
+    segment: Segment,
+    make: Callable[[], Header],
+    differs: Callable[[Header], str | None],
+    fill: Callable[[Opened], None] | None = None,
+) -> Opened:
     """Opens the segment, or makes it.
 
-    make: the header of a new one. differs: what is wrong with one that is there, if anything. Raises SegmentError, with
-    the file's side of it, for a file that is not ours or not such a segment; nothing was changed then.
+    make: the header of a new one. differs: what is wrong with one that is there, if anything. fill: puts into a new
+    one, before anybody can find it, what it begins with; the descriptor it is given is its own. Raises SegmentError,
+    with the file's side of it, for a file that is not ours or not such a segment; nothing was changed then.
     """
     check_system()
     path, now = segment.path, boot()
@@ -82,6 +89,8 @@ def join(segment: Segment, make: Callable[[], Header], differs: Callable[[Header
         if fd is None:
             fd = _made(path, make(), now, segment.group)
             try:
+                if fill is not None:
+                    fill(_read(fd, path)._replace(fd=os.dup(fd)))
                 if _named(fd, path):
                     return _read(fd, path)
             except BaseException:
@@ -114,7 +123,10 @@ def look(path: str) -> Opened:
     try:
         if _prelude(fd, path).boot != boot():
             raise SegmentError(f"{path} is of before this machine was last started; nobody uses it any more")
-        return _read(fd, path)._replace(look_only=True)
+        opened = _read(fd, path)._replace(look_only=True)
+        if not opened.header.agrees():
+            raise SegmentError(f"{path} is of a penstock that computes otherwise with the same limits")
+        return opened
     except BaseException:
         os.close(fd)
         raise
@@ -276,7 +288,7 @@ def _read(fd: int, path: str) -> Opened:
         raise SegmentError(f"{path} has {size} bytes and was made with {whole}: it was cut off or grew. Remove it")
     try:
         header = Header.unpacked(prelude.packed)
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+    except UNREADABLE as error:
         raise SegmentError(f"{path} has a header that this penstock cannot read: {error}. Remove it") from None
     if prelude.start + segment_bytes(header.capacity, header.tail_words, header.shared) != size:
         raise SegmentError(f"{path} was laid out by another build of penstock. Remove it, or use another name")

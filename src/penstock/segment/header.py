@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from penstock.policy import SHARED, TIERS_MOST, Policy
+from penstock.policy import (
+    KAPPA_ONE,
+    SHARED,
+    TIERS_MOST,
+    Policy,
+    compile_policies,
+    compile_shared,
+    for_segment,
+)
 from penstock.rate import LIMITS_MOST
+from penstock.written import Tiers, read_tiers, write_tiers
 
 
 def boottime_ns() -> int:
@@ -19,13 +28,14 @@ def boottime_ns() -> int:
 class Header(NamedTuple):
     """What a segment's file says of itself.
 
-    limits: by tier (None: the one without a name) the limits as they are written. policies: [tier][limit] in an
-    engine's units. capacity, on_full: as for a Limiter. secret: keys the hash. clock: "the system's" or "given".
-    sync: "no", or the name that hosts share the limits by. birth_ns: when it was made, by the clock that counts suspend
-    (CLOCK_BOOTTIME), or by the clock that was given. wall_ns: the same as time since the Unix epoch.
+    limits: by tier (None: the one without a name). policies: [tier][limit] in an engine's units. capacity, on_full: as
+    for a Limiter. secret: keys the hash. clock: "the system's" or "given". sync: "no", or the name that hosts share the
+    limits by. birth_ns: when its time was 0, by the clock that counts suspend (CLOCK_BOOTTIME) or by the clock that was
+    given; below 0 where it goes on from a saved limiter that is older than the clock. wall_ns: the same as time since
+    the Unix epoch.
     """
 
-    limits: dict[str | None, list[str]]
+    limits: Tiers
     policies: list[list[Policy]]
     capacity: int
     on_full: str
@@ -38,29 +48,42 @@ class Header(NamedTuple):
     def packed(self) -> bytes:
         """The JSON of the file."""
         fields = self._asdict() | {
-            "limits": [[tier, limits] for tier, limits in self.limits.items()],
+            "limits": write_tiers(self.limits),
             "secret": self.secret.hex(),
         }
         return json.dumps(fields, separators=(",", ":")).encode()
 
     @classmethod
     def unpacked(cls, packed: bytes) -> Header:
-        """ValueError, KeyError, TypeError, OverflowError or RecursionError for other bytes."""
+        """One of penstock.written.UNREADABLE for other bytes."""
         fields = json.loads(packed)
-        fields["limits"] = {tier: [str(limit) for limit in limits] for tier, limits in fields["limits"]}
+        fields["limits"] = read_tiers(fields["limits"])
         fields["policies"] = [[Policy(*map(int, policy)) for policy in limits] for limits in fields["policies"]]
         fields["secret"] = bytes.fromhex(fields["secret"])
         header = cls(**fields)
-        if len(header.secret) != 16 or not 1 <= header.capacity < 2**40:
+        if len(header.secret) != 16 or not isinstance(header.capacity, int) or not 1 <= header.capacity < 2**40:
             raise ValueError("secret or capacity")
-        if not all(isinstance(ns, int) and 0 <= ns < 2**63 for ns in (header.birth_ns, header.wall_ns)):
+        if not all(isinstance(ns, int) and abs(ns) < 2**63 for ns in (header.birth_ns, header.wall_ns)):
             raise ValueError("birth")
         of = {tuple(policy.tail_words for policy in limits) for limits in header.policies}
         if len(of) != 1 or len(header.policies) > TIERS_MOST or not all(1 <= len(words) <= LIMITS_MOST for words in of):
             raise ValueError("policies")
         if not all(words >= 0 for words in header.tail_words) or header.capacity * sum(header.tail_words) >= 2**48:
             raise ValueError("tail words")
+        if len(header.policies) != len(header.limits):
+            raise ValueError("limits")
         return header
+
+    def agrees(self) -> bool:
+        """Whether this penstock would have these policies for these limits: no others are fit to be computed with."""
+        tiers, first = list(self.limits.values()), self.policies[0]
+        try:
+            if self.shared:
+                every_ns = max(policy.interval_ns for policy in first)
+                return compile_shared(tiers, every_ns, first[0].kappa / KAPPA_ONE) == self.policies
+            return for_segment(compile_policies(tiers, self.wall_ns)) == self.policies
+        except ValueError:
+            return False
 
     @property
     def shared(self) -> bool:
@@ -70,16 +93,6 @@ class Header(NamedTuple):
     @property
     def tail_words(self) -> list[int]:
         return [policy.tail_words for policy in self.policies[0]]
-
-
-def describe(limits: Mapping[str | None, Sequence[object]]) -> dict[str | None, list[str]]:
-    """Limits by tier, as people write them."""
-    return {tier: [repr(limit) for limit in of] for tier, of in limits.items()}
-
-
-def wording(limits: Mapping[str | None, Sequence[str]]) -> str:
-    """Limits by tier on one line."""
-    return "; ".join(("" if tier is None else f"{tier}: ") + ", ".join(of) for tier, of in limits.items())
 
 
 def difference(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> str | None:
