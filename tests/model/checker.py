@@ -88,7 +88,8 @@ def build(folder: Path, source: str, explorer: Path) -> Path:
 
 
 def build_mutant(folder: Path, mutant: Mutant, explorer: Path) -> Path:
-    """The mutant's program over broken copies of the headers. A change whose text is not there exactly once is an error."""
+    """The mutant's program over broken copies of the headers. A change whose text is not there exactly once is an
+    error."""
     shutil.copytree(EXT, folder / "ext", ignore=shutil.ignore_patterns("*.pyx", "*.pxd", "*.md"))
     for name in ("protocols.c", "holds.c", "models.h", "explore.h", "spec.h", "words.h"):
         shutil.copy(HERE / name, folder)

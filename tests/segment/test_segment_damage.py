@@ -13,7 +13,7 @@ from crowd import Crowd, Tally, eventually
 from jobs import CUT_OFF, made
 
 SLOT = 8
-CALLS = "hit check peek cost hit_many refund release stats top acquire wait wait_async seats".split()
+CALLS = ["hit", "check", "peek", "cost", "hit_many", "refund", "release", "stats", "top", "acquire", "wait", "wait_async", "seats"]
 
 
 @pytest.mark.parametrize("left", [0, 4096, 0.5])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pty
@@ -107,6 +108,7 @@ def test_looking_changes_nothing_and_takes_no_seat(path: Path, capsys: pytest.Ca
     limiter.hit("a", 2)
     clock.advance(600)
     limiter.hit("b")
+    gc.collect()  # what other tests left would close descriptors later
     content, descriptors = path.read_bytes(), os.listdir("/proc/self/fd")
     for _ in range(3):
         found = inspected(capsys, path)
