@@ -41,6 +41,8 @@ GOALS = {
     "threads apart": Goal("two threads without the GIL, distinct keys", 1.8, "of one thread", at_least=True),
     "threads refused": Goal("two threads without the GIL, one refused key", 1.8, "of one thread", at_least=True),
     "threads admitted": Goal("two threads without the GIL, one admitted key", 0.5, "of one thread", at_least=True),
+    "shared": Goal("a hit on a shared segment, the worst of three cases", 1.15, "of a private one"),
+    "processes apart": Goal("two processes on one segment, distinct keys", 1.8, "of one process", at_least=True),
     "import": Goal("import penstock, beyond an empty interpreter", 20, "ms"),
     "filling": Goal("cost at 95 % of the rated capacity", 1.5, "of that at 10 %"),
     "overfull": Goal("cost with ten times more keys than it holds", 3.0, "of that at 10 %"),

@@ -31,7 +31,7 @@ HERE = Path(__file__).parent
 RESULTS, PLOT = HERE / "RESULTS.md", HERE / "results.svg"
 BEGIN, END = "<!-- measured: written by run.py -->", "<!-- measured: end -->"
 
-PACKAGES = ("penstock", "numpy", "pyarrow", *(peer.name for peer in PEERS))
+PACKAGES = ("penstock", "numpy", "pyarrow", *(peer.name for peer in PEERS), "traffik")
 
 
 def main() -> None:

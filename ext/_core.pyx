@@ -19,12 +19,13 @@ import os
 import struct
 
 from penstock.decision import Decision
-from penstock.errors import shown
+from penstock.errors import SegmentError, shown
 from penstock.policy import HORIZON, TIERS_MOST
 from penstock.rate import LIMITS_MOST, check_count
 
 cdef ps_clock process_clock
 cdef object ONE = 1
+cdef str BROKEN = "the segment's file was cut off, or a forked process could not join it anew; make a new limiter"
 cdef Py_ssize_t BLOCK = 32  # decisions that a batch asks memory for ahead
 
 
@@ -169,7 +170,26 @@ cdef object batch_costs(object numpy, object costs, Py_ssize_t count):
 cdef inline ps_limiter *limiter_of(Engine self) except NULL:
     if self.handle == NULL:
         raise RuntimeError("this limiter was never made: __init__ was not called")
+    if ps_load_relaxed(&(<ps_limiter *>self.handle).trouble):
+        look_at_trouble(self)
     return <ps_limiter *>self.handle
+
+
+cdef int look_at_trouble(Engine self) except -1:
+    """Raises when the segment is broken; says once that it has lost its name."""
+    cdef ps_limiter *limiter = <ps_limiter *>self.handle
+    cdef uint64_t trouble = PS_NAMELESS
+    if ps_load_acquire(&limiter.trouble) == PS_BROKEN:
+        raise SegmentError(BROKEN)
+    if ps_exchange_if_equal(&limiter.trouble, &trouble, PS_NAMELESS_TOLD):
+        self.plain = self.plain_made
+        if ps_load_seq(&limiter.trouble) == PS_BROKEN:  # meanwhile
+            self.plain = False
+        import logging
+        logging.getLogger("penstock.segment").error(
+            "the segment's file was removed: the processes that have it still share their limits, but those started from now"
+            " on share another; start all of them anew")
+    return 0
 
 
 cdef int native_policies(ps_policy *native, limits) except -1:
@@ -200,16 +220,12 @@ cdef inline uint64_t time_of(Engine self) except? 0:
         return ps_since(self.birth_ns, ps_clock_now(&process_clock))
     read = clock_ns(self.clock) - self.origin
     now = 0 if read < 0 else min(read, HORIZON)
-    ps_raise(&limiter_of(self).latest_ns, now)
-    return ps_load_acquire(&limiter_of(self).latest_ns)
+    ps_raise(ps_latest(limiter_of(self)), now)
+    return ps_latest_now(limiter_of(self))
 
 
 cdef inline ps_caller caller_of(Engine self) noexcept:
-    cdef ps_caller caller
-    caller.number = PS_PYTHON_CELL
-    caller.credit_only = False
-    caller.cell = &(<ps_limiter *>self.handle).cells[caller.number]
-    return caller
+    return ps_caller_numbered(<ps_limiter *>self.handle, PS_PYTHON_CELL)
 
 
 cdef uint64_t tier_named(Engine self, object tier) except? 99:
@@ -287,13 +303,11 @@ cdef void decide_many(Engine self, const uint64_t *prints, Py_ssize_t count, uin
                       const int64_t *costs, char *rows, bint describe) noexcept nogil:
     """The thread's own cell is used here, since the GIL is not held."""
     cdef ps_limiter *limiter = <ps_limiter *>self.handle
-    cdef ps_caller caller
+    cdef ps_caller caller = ps_caller_numbered(limiter, ps_thread_number())
     cdef ps_decision decision
     cdef decision_row *row
     cdef uint64_t cost
     cdef Py_ssize_t i
-    caller.number, caller.credit_only = ps_thread_number(), False
-    caller.cell = &limiter.cells[caller.number]
     for i in range(min(BLOCK, count)):
         ps_prefetch_key(limiter, prints[i])
     for i in range(count):
@@ -451,15 +465,89 @@ cdef bytes packed(const penstock_batch *batch):
     return result
 
 
+cdef bytes rows_of(ps_limiter *limiter, const ps_limit *limit, uint64_t now):
+    """The rows of one limit. A table's keys can't be counted beforehand: others may decide meanwhile."""
+    cdef uint64_t slots = ps_table_slots(limit.table.homes), most = ps_row_most(&limit.policies[0]), index = 0, used = 0
+    cdef uint64_t room = max(most, <uint64_t>65536)
+    cdef uint64_t *words = NULL
+    cdef uint64_t *larger
+    try:
+        while True:
+            larger = <uint64_t *>PyMem_Realloc(words, 8 * room)
+            if larger == NULL:
+                raise MemoryError
+            words = larger
+            with nogil:
+                while index < slots and used + most <= room:
+                    used += ps_row_read(limiter, limit, index, now, words + used)
+                    index += 1
+            if index == slots:
+                return PyBytes_FromStringAndSize(<char *>words, 8 * used)
+            room += room // 2 + most
+    finally:
+        PyMem_Free(words)
+
+
+cdef uint64_t birth_of(segment) except? 0:
+    """When a segment's time was 0; it may be older than the clock."""
+    return segment.birth_ns & 0xFFFFFFFFFFFFFFFF
+
+
+cdef int sit_down(Engine self, ps_limiter *limiter, segment, clock) except -1:
+    """Takes a seat in the segment, and guards the mapping against a file that is cut off."""
+    cdef uint64_t now = 0
+    limiter.fast = &self.plain
+    if not ps_guard_add(limiter.memory, limiter.bytes, &limiter.trouble, &self.plain):
+        raise SegmentError("this process has mapped 256 segments, which is as many as it can guard")
+    if segment.look_only:
+        return 0
+    if clock is None:
+        now = ps_since(birth_of(segment), ps_clock_now(&process_clock))
+    if not ps_seat_take(limiter, os.getpid(), now):
+        raise SegmentError(f"{PS_SEATS_MOST} limiters have joined this segment, which is as many as it has seats for")
+    return 0
+
+
+cdef void stand_up(ps_limiter *limiter) noexcept:
+    if limiter.commons != NULL:
+        if ps_load_relaxed(&limiter.trouble) != PS_BROKEN:
+            ps_seat_leave(limiter)
+        ps_close(limiter.fd)
+
+
+cdef ps_commons *commons_of(Engine self) except NULL:
+    """What all who have the segment share, for an engine that has a seat in it."""
+    cdef ps_limiter *limiter = limiter_of(self)
+    if limiter.commons == NULL or limiter.seat == PS_NO_SEAT:
+        raise RuntimeError("this limiter has no seat in a segment")
+    return limiter.commons
+
+
+def segment_bytes(Py_ssize_t capacity, tail_words, bint shared):
+    """Bytes that a segment's file has after its header."""
+    cdef uint64_t[8] words
+    for i, count in enumerate(tail_words):
+        words[i] = count
+    return ps_limiter_bytes(capacity, words, len(tail_words), shared, True)
+
+
+CAN_SHARE = bool(PS_CAN_SHARE)
+OPEN_BYTE, LEAD_BYTE = PS_OPEN_BYTE, PS_LEAD_BYTE
+
+
 cdef class Engine:
     """The decisions of one limiter, on the native core; penstock._reference.Engine is the same in plain Python.
 
     policies: for each tier, for each limit, a penstock.policy.Policy; tiers: name -> index into policies; capacity: keys;
     evict: what a full table does for a new key; secret: 16 bytes; clock: a penstock.clock.Clock, or None for the
-    system's; remember: whether keys are kept for `name_of`. Raises MemoryError when the tables do not fit.
+    system's; remember: whether keys are kept for `name_of`. segment: a penstock.segment.Opened, whose descriptor is the
+    engine's from now on, or None. age: nanoseconds that have passed already, for who goes on from rows that were saved;
+    a segment knows its own. Raises MemoryError when the tables do not fit, SegmentError for a segment that cannot be
+    joined.
     """
 
-    def __init__(self, policies, dict tiers, *, Py_ssize_t capacity, bint evict, bytes secret, clock, bint remember):
+    def __init__(self, policies, dict tiers, *, Py_ssize_t capacity, bint evict, bytes secret, clock, bint remember,
+                 segment=None, uint64_t age=0):
         cdef uint64_t[8] tail_words
         cdef ps_policy[8] native
         cdef Py_ssize_t tier
@@ -485,9 +573,14 @@ cdef class Engine:
         if any((policy.algorithm == PS_SHARED) != shared for policy in policies[0]):
             PyMem_Free(limiter)
             raise ValueError("policies must be shared all, or none of them")
-        if not ps_limiter_open(limiter, capacity, tail_words, len(policies[0]), shared):
+        if segment is not None:
+            limiter.fd = segment.fd
+            mapped = ps_limiter_attach(limiter, segment.header_bytes, capacity, tail_words, len(policies[0]), shared, segment.look_only)
+        else:
+            mapped = ps_limiter_open(limiter, capacity, tail_words, len(policies[0]), shared)
+        if not mapped:
             PyMem_Free(limiter)
-            needed = ps_limiter_bytes(capacity, tail_words, len(policies[0]), shared)
+            needed = ps_limiter_bytes(capacity, tail_words, len(policies[0]), shared, segment is not None)
             raise MemoryError(f"capacity={capacity} needs {needed} bytes of tables, which this machine does not give")
         memcpy(&limiter.secret, PyBytes_AS_STRING(secret), 16)
         limiter.evict = evict
@@ -496,6 +589,9 @@ cdef class Engine:
             for tier, limits in enumerate(policies):
                 native_policies(native, limits)
                 ps_install(limiter, tier, native)
+            if segment is not None:
+                ps_install_rest(limiter)
+                sit_down(self, limiter, segment, clock)
         except BaseException:
             ps_limiter_close(limiter)
             PyMem_Free(limiter)
@@ -506,25 +602,194 @@ cdef class Engine:
         self.default_tier = tiers.get(None, PS_NEVER)
         self.names = {} if remember else None
         self.names_most = 2 * capacity
-        self.birth_ns = ps_clock_now(&process_clock)
+        self.birth_ns = ps_clock_now(&process_clock) - age if segment is None else birth_of(segment)
         if clock is None:
             limiter.clock, limiter.birth_ns = &process_clock, self.birth_ns
-        self.origin = origin
+        if segment is not None:
+            self.origin = segment.birth_ns
+        elif clock is not None:
+            self.origin = origin - age
+        self.plain = self.plain_made = clock is None and not remember and None in tiers
         self.handle = <penstock_limiter *>limiter
-        self.plain = clock is None and not remember and None in tiers
 
     def __dealloc__(self):
         cdef int partition
         for partition in range(PS_PARTITIONS_MOST):
             PyMem_Free(self.batches[partition].entries)
         if self.handle != NULL:
+            stand_up(<ps_limiter *>self.handle)
             ps_limiter_close(<ps_limiter *>self.handle)
             PyMem_Free(self.handle)
 
     def __reduce__(self):
         raise TypeError("an Engine cannot be copied or pickled: its counters are live; make one in each process")
 
-    # ---- time and arguments ----
+    # ---- a segment that other processes have too ----
+
+    def rejoin(self, fd):
+        """In a forked child: gives up the parent's descriptor for `fd`, one of its own on the same file, and takes a seat
+        of its own. fd=None, or no seat left: every later call raises SegmentError."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef int descriptor
+        if limiter.commons == NULL:
+            raise RuntimeError("this limiter has no segment")
+        descriptor = -1 if fd is None else fd
+        ps_close(limiter.fd)
+        limiter.fd, limiter.seat = descriptor, PS_NO_SEAT
+        ps_store_relaxed(&limiter.clearing, 0)  # it may be another thread's, which is not here
+        if fd is None or not ps_seat_take(limiter, os.getpid(), time_of(self)):
+            self.plain = False
+            ps_store_release(&limiter.trouble, PS_BROKEN)
+
+    @property
+    def fd(self):
+        """The descriptor of the segment's file; None without a segment."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        return None if limiter.commons == NULL else limiter.fd
+
+    def seats(self):
+        """[(process number, seconds since it joined, alive)] of those who have joined the segment; alive is None where it
+        is this engine's own seat."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef uint64_t now = time_of(self), taken
+        cdef uint32_t seat
+        found = []
+        for seat in range(PS_SEATS_MOST if limiter.commons != NULL else 0):
+            taken = ps_load_acquire(&limiter.commons.seats[seat].taken)
+            if taken:
+                alive = None if seat == limiter.seat else bool(ps_byte_locked(limiter.fd, PS_SEAT_BYTE + seat))
+                found.append((ps_load_relaxed(&limiter.commons.seats[seat].pid), seconds(now - min(now, taken - 1)), alive))
+        return found
+
+    def holders(self):
+        """[(fingerprint, limit index, process number, units)] of what is held in the segment of Concurrency limits."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef uint64_t index, fingerprint, units
+        cdef uint32_t seat
+        found = []
+        for i in range(limiter.limit_count if limiter.commons != NULL else 0):
+            if limiter.limits[i].policies[0].algorithm != PS_CONCURRENCY:
+                continue
+            for seat in range(<uint32_t>PS_SEATS_MOST):
+                if not ps_load_acquire(&limiter.commons.seats[seat].taken):
+                    continue
+                for index in range(ps_table_slots(limiter.limits[i].table.homes)):
+                    if ps_holders(&limiter.limits[i], index, seat, &fingerprint, &units):
+                        found.append((fingerprint, i, ps_load_relaxed(&limiter.commons.seats[seat].pid), units))
+        return found
+
+    def clear_dead(self):
+        """Gives back what processes held that have died; True when there were any."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef bint any
+        if limiter.commons == NULL:
+            return False
+        with nogil:
+            any = ps_clear_dead(limiter)
+        return any
+
+    def ring(self, uint64_t fingerprint):
+        """Tells waiters in all processes that units of this key were given back."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        if limiter.commons != NULL:
+            ps_ring(limiter.commons, fingerprint)
+
+    def listen(self, bint on):
+        """Whether this engine is among those that `ring` wakes."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef uint64_t was = not on
+        commons_of(self)
+        if ps_exchange_if_equal(&limiter.commons.seats[limiter.seat].listens, &was, on):
+            ps_add_seq(&limiter.commons.listeners, 1 if on else <uint64_t>-1)
+
+    # ---- a segment whose limits are shared through Redis, too: one process leads; see segment/host.h ----
+
+    def lead(self):
+        """To be called by the process that exchanges with Redis for all from now on: takes back what its predecessor had on
+        the way, and has itself woken by `rest` when something is urgent."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef ps_share *share = share_of(self)
+        commons_of(self)
+        with nogil:
+            ps_host_lead(limiter)
+        ps_store_release(&share.wake, 1)
+
+    def fleet(self):
+        """(instances, the mode of each partition), as the leader has set them."""
+        cdef ps_share *share = share_of(self)
+        cdef int partition, count = min(<int>ps_load_acquire(&share.partitions), PS_PARTITIONS_MOST)
+        return ps_load_acquire(&share.instances), [ps_load_acquire(&share.modes[partition]) for partition in range(count)]
+
+    def wait_here(self, dict waited):
+        """Says which keys callers of this process wait for: {fingerprint: units}; of more than 8 only some."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef ps_commons *commons = commons_of(self)
+        cdef uint64_t[8] fingerprints, units
+        cdef unsigned count = 0
+        for fingerprint, amount in waited.items():
+            if count < <unsigned>PS_SEAT_WAITS:
+                fingerprints[count], units[count] = fingerprint, amount
+                count += 1
+        ps_host_wait(commons, limiter.seat, fingerprints, units, count)
+
+    def waited_elsewhere(self):
+        """{fingerprint: units} that callers of the other processes wait for."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef ps_commons *commons = commons_of(self)
+        cdef uint32_t seat
+        cdef uint64_t fingerprint, units
+        found = {}
+        for seat in range(PS_SEATS_MOST):
+            if seat == limiter.seat or not ps_load_acquire(&commons.seats[seat].taken):
+                continue
+            for i in range(PS_SEAT_WAITS):
+                units = ps_load_acquire(&commons.waits[seat][i].units)
+                fingerprint = ps_load_acquire(&commons.waits[seat][i].fingerprint)
+                if units and fingerprint > PS_SLOT_FREE:
+                    found[fingerprint] = found.get(fingerprint, 0) + units
+        return found
+
+    def leave_forgotten(self, fingerprint):
+        """Leaves word that a key, or all (None), is to be as good as new in Redis; False when there is no room for it."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef ps_commons *commons = commons_of(self)
+        share_of(self)
+        cdef bint left = ps_host_forget(commons, PS_SLOT_FREE if fingerprint is None else fingerprint)
+        ps_host_urge(limiter, 0 if fingerprint is None else fingerprint)
+        return left
+
+    def forgotten(self):
+        """What was left by `leave_forgotten`, in whatever process; asking takes it away."""
+        cdef ps_commons *commons = commons_of(self)
+        taken = [ps_host_forgotten(commons, which) for which in range(PS_FORGETS)]
+        return [None if fingerprint == PS_SLOT_FREE else fingerprint for fingerprint in taken if fingerprint]
+
+    def urge(self, uint64_t fingerprint):
+        """Asks the leader for an early exchange of this key's partition."""
+        share_of(self)
+        commons_of(self)
+        ps_host_urge(limiter_of(self), fingerprint)
+
+    def rest(self, uint64_t asked, uint64_t most_ns):
+        """Sleeps until something is urgent that was not when `asked` was returned, or for so long; returns the next `asked`."""
+        cdef ps_commons *commons = commons_of(self)
+        with nogil:
+            ps_bell_listen(&commons.asked, asked, most_ns)
+        return ps_load_seq(&commons.asked)
+
+    def heard(self):
+        """How often each bell was rung, the last number of all of them together: what `sleep` compares with. A key's bell
+        is its fingerprint modulo their number."""
+        cdef ps_commons *commons = commons_of(self)
+        cdef int bell
+        total = ps_load_seq(&commons.rung)
+        return [ps_load_acquire(&commons.bells[bell]) for bell in range(PS_BELLS)], total
+
+    def sleep(self, uint64_t heard, uint64_t most_ns):
+        """Sleeps until a bell is rung after `heard` rings in all, or for so long."""
+        cdef ps_commons *commons = commons_of(self)
+        with nogil:
+            ps_bell_listen(&commons.rung, heard, most_ns)
 
     # ---- decisions ----
 
@@ -575,7 +840,8 @@ cdef class Engine:
         """Make every key as good as new."""
         cdef ps_limiter *limiter = limiter_of(self)
         for i in range(limiter.limit_count):
-            ps_clear(&limiter.limits[i])
+            if limiter.commons == NULL or limiter.limits[i].policies[0].algorithm != PS_CONCURRENCY:
+                ps_clear(&limiter.limits[i])
         if self.names is not None:
             self.names.clear()
 
@@ -637,6 +903,8 @@ cdef class Engine:
         cdef ps_share *share = share_of(self)
         if not PS_CAN_WAKE:
             raise NotImplementedError("decisions cannot wake a driver on this system; ask early() now and then")
+        if limiter_of(self).commons != NULL:
+            raise RuntimeError("in a segment a descriptor means nothing to other processes; see lead() and rest()")
         if fd is not None and (not isinstance(fd, int) or not 0 <= fd < 2**31 - 1):
             raise ValueError(f"fd={shown(fd)} must be a file descriptor or None")
         ps_store_release(&share.wake, 0 if fd is None else fd + 1)
@@ -767,6 +1035,47 @@ cdef class Engine:
         """`check` for each key in order: a structured NumPy array with the fields of Decision."""
         return decide_batch(self, keys, costs, tier, True)
 
+    # ---- what is saved and loaded ----
+
+    def rows(self):
+        """For each limit, what counts against its keys: rows of 8-byte little-endian words, as ext/snapshot/snapshot.h has
+        them. Each key is consistent in itself; not for use while limits are replaced."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef uint64_t now = time_of(self), i
+        return [rows_of(limiter, &limiter.limits[i], now) for i in range(limiter.limit_count)]
+
+    def fill(self, sections, names):
+        """Puts rows into the tables of an engine that nobody else has yet, and keys' names if they are remembered.
+        ValueError, and nothing changes, for what are not rows of these limits, of a time by now. Rows that find no place
+        are those that owe least; they count as evicted."""
+        cdef ps_limiter *limiter = limiter_of(self)
+        cdef uint64_t now = time_of(self), i, count, words, most = 0
+        cdef const uint64_t *rows
+        cdef ps_row_order *order
+        cdef ps_caller caller = caller_of(self)
+        if len(sections) != <Py_ssize_t>limiter.limit_count:
+            raise ValueError(f"sections must be of {limiter.limit_count} limits, not {len(sections)}")
+        for i, section in enumerate(sections):
+            words = len(<bytes?>section) // 8
+            count = ps_rows_count(limiter, &limiter.limits[i], <const uint64_t *>PyBytes_AS_STRING(section), words, now)
+            if count == PS_NEVER or len(section) % 8:
+                raise ValueError(f"section {i} has what is not a row of its limit")
+            most = max(most, count)
+        order = <ps_row_order *>PyMem_Malloc(sizeof(ps_row_order) * (most + 1))
+        if order == NULL:
+            raise MemoryError
+        for i, section in enumerate(sections):
+            rows, words = <const uint64_t *>PyBytes_AS_STRING(section), len(section) // 8
+            with nogil:
+                ps_rows_place(limiter, &limiter.limits[i], rows, words, order, now, caller)
+        PyMem_Free(order)
+        if self.names is not None:
+            self.names.update(names)
+
+    def remembered(self):
+        """{fingerprint: key} of the names that are remembered."""
+        return {} if self.names is None else dict(self.names)
+
     # ---- looking in ----
 
     def fingerprint(self, key):
@@ -786,7 +1095,7 @@ cdef class Engine:
         """(admitted, denied, evicted) since the engine was made."""
         cdef ps_limiter *limiter = limiter_of(self)
         cdef uint64_t admitted = 0, denied = 0, evicted = 0
-        for i in range(PS_CELLS):
+        for i in range(ps_cell_count(limiter)):
             admitted += ps_load_relaxed(&limiter.cells[i].admitted)
             denied += ps_load_relaxed(&limiter.cells[i].denied)
             evicted += ps_load_relaxed(&limiter.cells[i].evicted)
@@ -809,7 +1118,7 @@ cdef class Engine:
         cdef ps_limiter *limiter = limiter_of(self)
         cdef ps_refused *entry
         totals = {}
-        for i in range(PS_CELLS):
+        for i in range(ps_cell_count(limiter)):
             for which in range(PS_REFUSED_SETS * PS_REFUSED_WAYS):
                 entry = &limiter.cells[i].refused[which // PS_REFUSED_WAYS][which % PS_REFUSED_WAYS]
                 fingerprint, count = ps_load_relaxed(&entry.fingerprint), ps_load_relaxed(&entry.count)
@@ -859,13 +1168,10 @@ cdef class Engine:
 
     cdef bint decide(self, uint64_t fingerprint, uint64_t cost) noexcept nogil:
         cdef ps_limiter *limiter = <ps_limiter *>self.handle
-        if limiter == NULL or self.default_tier == PS_NEVER:
+        if limiter == NULL or self.default_tier == PS_NEVER or ps_load_relaxed(&limiter.trouble) == PS_BROKEN:
             return False
         cdef uint64_t now = ps_since(self.birth_ns, ps_clock_now(&process_clock))
-        cdef ps_caller caller
-        caller.number, caller.credit_only = ps_thread_number(), False
-        caller.cell = &limiter.cells[caller.number]
-        return ps_hit(limiter, fingerprint, self.default_tier, now, cost, caller, NULL)
+        return ps_hit(limiter, fingerprint, self.default_tier, now, cost, ps_caller_numbered(limiter, ps_thread_number()), NULL)
 
 
 # A plain call, `hit(key)` with an ASCII str, is most calls of most programs: it is answered without unpacking arguments,

@@ -16,9 +16,11 @@
 #include "algorithms/sliding_window.h"
 #include "algorithms/token_bucket.h"
 #include "platform/clock.h"
+#include "platform/fault.h"
 #include "platform/memory.h"
 #include "platform/thread.h"
 #include "platform/wake.h"
+#include "segment/holds.h"
 #include "stats/cells.h"
 #include "table/fingerprint.h"
 #include "table/table.h"
@@ -50,9 +52,22 @@ typedef struct {
     ps_word latest_ns;
     ps_share *share; /* NULL, or all limits are shared between instances */
     ps_cell *cells;
+    ps_caller callers[PS_CELLS]; /* by thread number; cell NULL: one is still to be taken */
     void *memory; /* cells, tables and tails, one mapping */
     size_t bytes;
+    /* A segment: a mapping that other processes have too. NULL: a limiter of this process alone. */
+    ps_commons *commons;
+    uint32_t seat; /* PS_NO_SEAT: it only looks */
+    int fd;
+    ps_word trouble;  /* ps_trouble */
+    int *fast;        /* taken away when there is trouble, so that the next call looks at it */
+    ps_word named_ns; /* when the file was last seen to have a name */
+    ps_word clearing; /* 1: a thread of this process is clearing up after dead seats */
 } ps_limiter;
+
+/* PS_BROKEN: the file was cut off, and what is mapped now is nobody else's. PS_NAMELESS: the file was removed; those who have it mapped
+ * still share it. PS_NAMELESS_TOLD: and that was said. */
+typedef enum { PS_NO_TROUBLE, PS_BROKEN, PS_NAMELESS, PS_NAMELESS_TOLD } ps_trouble;
 
 /* A decision over all limits. limit and remaining are those of limit `index`: the one that refuses longest,
  * or, when all admit, the one with the fewest units left. */
@@ -118,7 +133,7 @@ PS_APART uint64_t ps_force(const ps_policy *p, uint64_t word, ps_word *tail, uin
     case PS_SLIDING_LOG: return ps_log_force(p, word, tail, now, cost);
     case PS_FIXED_WINDOW: return ps_fixed_force(p, word, tail, now, cost);
     case PS_SHARED: return ps_shared_force(p, word, tail, now, cost);
-    default: return ps_concurrency_force(word, cost);
+    default: return ps_concurrency_force(p, word, cost);
     }
 }
 
@@ -129,7 +144,7 @@ static inline uint64_t ps_refund_word(const ps_policy *p, uint64_t word, const p
     case PS_SLIDING_LOG: return ps_log_refund(p, word, tail, now, cost);
     case PS_FIXED_WINDOW: return ps_fixed_refund(p, word, tail, now, cost);
     case PS_SHARED: return ps_shared_refund(p, word, tail, now, cost);
-    default: return ps_concurrency_refund(word, cost);
+    default: return ps_concurrency_refund(p, word, cost);
     }
 }
 
@@ -157,6 +172,7 @@ static inline uint64_t ps_fresh(const ps_policy *p, const ps_word *tail, uint64_
     switch (p->algorithm) {
     case PS_SLIDING_WINDOW: return ps_window_fresh(p, tail, now);
     case PS_SLIDING_LOG: return ps_log_fresh(p, tail);
+    case PS_CONCURRENCY: return ps_concurrency_fresh(p, now);
     default: return 0;
     }
 }
@@ -179,7 +195,7 @@ PS_APART uint64_t ps_debt(const ps_limit *limit, uint64_t index, uint64_t word, 
     case PS_SLIDING_LOG: return ps_log_debt(p, word, ps_tail(limit, index), now);
     case PS_FIXED_WINDOW: return ps_fixed_debt(p, word, ps_tail(limit, index), now);
     case PS_SHARED: return ps_shared_debt(p, word, ps_tail(limit, index), now);
-    default: return word;
+    default: return ps_concurrency_held(p, word);
     }
 }
 
@@ -300,17 +316,31 @@ PS_APART uint64_t ps_soonest_free(const ps_limit *limit, uint64_t fingerprint, u
     return soonest;
 }
 
+/* The latest time of a clock that can't be asked here, over all who share the limiter. */
+static inline ps_word *ps_latest(ps_limiter *limiter) { return limiter->commons ? &limiter->commons->latest_ns : &limiter->latest_ns; }
+
+/* That time; what others may scribble is no later than time can be. */
+static inline uint64_t ps_latest_now(ps_limiter *limiter) {
+    uint64_t latest = ps_load_acquire(ps_latest(limiter));
+    return latest < PS_HORIZON ? latest : PS_HORIZON;
+}
+
 /* The time by now: no earlier than any that was used for what the caller has seen. */
-PS_APART uint64_t ps_later(const ps_limiter *limiter, uint64_t now) {
-    uint64_t later = limiter->clock ? ps_since(limiter->birth_ns, ps_clock_now(limiter->clock))
-                                    : ps_load_acquire(&limiter->latest_ns);
+PS_APART uint64_t ps_later(ps_limiter *limiter, uint64_t now) {
+    uint64_t later;
+    if (limiter->clock && limiter->commons) /* other processes' readings may be PS_CLOCK_LAG ahead of this one's, none of the system's */
+        later = ps_since(limiter->birth_ns, ps_clock_system());
+    else if (limiter->clock)
+        later = ps_since(limiter->birth_ns, ps_clock_now(limiter->clock));
+    else
+        later = ps_latest_now(limiter);
     return later > now ? later : now;
 }
 
 /* To be called between finding or claiming a slot and judging its word: another policy may have come into force, and
  * what is in the slot, or was there before it was free, may be younger than this decision's time. A window from the
  * first hit keeps that time: whoever loses the race to open one must not move its start past its end. */
-static inline void ps_catch_up(const ps_limiter *limiter, const ps_limit *limit, ps_claim claim, uint64_t state,
+static inline void ps_catch_up(ps_limiter *limiter, const ps_limit *limit, ps_claim claim, uint64_t state,
                                const ps_policy **p, uint64_t *now) {
     if (claim != PS_CLAIMED && !ps_is_foreign(*p, state))
         return;
@@ -320,7 +350,7 @@ static inline void ps_catch_up(const ps_limiter *limiter, const ps_limit *limit,
 }
 
 /* Dates what a sliding log has just admitted. While the one before is not dated, its time is not known, but past. */
-static inline void ps_date(const ps_limiter *limiter, const ps_policy *p, uint64_t word, uint64_t next, ps_word *tail, uint64_t now) {
+static inline void ps_date(ps_limiter *limiter, const ps_policy *p, uint64_t word, uint64_t next, ps_word *tail, uint64_t now) {
     ps_log_publish(p, word, next, tail, ps_log_undated(p, word, tail) ? ps_later(limiter, now) : now);
 }
 
@@ -336,7 +366,7 @@ static inline void ps_tell(const ps_limiter *limiter, const ps_limit *limit, con
 }
 
 /* An admission that is in the way of `cost` may have no date because its caller is gone. */
-static inline void ps_fill(const ps_limiter *limiter, const ps_policy *p, uint64_t word, ps_word *tail, uint64_t now, uint64_t cost) {
+static inline void ps_fill(ps_limiter *limiter, const ps_policy *p, uint64_t word, ps_word *tail, uint64_t now, uint64_t cost) {
     uint64_t missing;
     ps_log_fits_at(p, word, tail, now, cost, &missing);
     if (missing != PS_NEVER)
@@ -391,11 +421,107 @@ PS_APART void ps_note_shared(ps_limiter *limiter, const ps_limit *limit, const p
         if (!ps_load_relaxed(asked)) {
             uint64_t wake = ps_load_acquire(&limiter->share->wake);
             ps_store_release(asked, 1);
-            if (wake)
+            if (wake && limiter->commons)
+                ps_bell_ring(&limiter->commons->asked); /* the descriptor would be another process's */
+            else if (wake)
                 ps_wake((int)(wake - 1));
         }
     }
     ps_mark_dirty(limit, index);
+}
+
+/* ---- units in flight in a segment: segment/holds.h ---- */
+
+PS_APART bool ps_write_held(ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t index, uint64_t fingerprint,
+                          uint64_t state, uint64_t next) {
+    ps_word *transit = &limiter->commons->seats[limiter->seat].transit;
+    uint64_t before = ps_is_tentative(state) ? 0 : ps_concurrency_held(p, state);
+    ps_add_seq(transit, 1);
+    bool put = ps_pair_exchange(&limit->table.slots[index], fingerprint, state, fingerprint, next);
+    if (put)
+        ps_held_add(ps_tail(limit, index), limiter->seat, ps_concurrency_held(p, next) - before);
+    ps_add_seq(transit, UINT64_MAX);
+    return put;
+}
+
+/* Puts a word in place that took units, or took none. */
+PS_HOT bool ps_write_word(ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t index, uint64_t fingerprint, uint64_t state,
+                   uint64_t next) {
+    if (p->algorithm == PS_CONCURRENCY && limiter->commons)
+        return ps_write_held(limiter, limit, p, index, fingerprint, state, next);
+    return ps_pair_exchange(&limit->table.slots[index], fingerprint, state, fingerprint, next);
+}
+
+/* Gives units back, as many as somebody holds. Ends: as ps_alter. */
+PS_APART void ps_let_go(ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t fingerprint, uint64_t cost) {
+    ps_word *transit = &limiter->commons->seats[limiter->seat].transit;
+    uint64_t index, state;
+    ps_add_seq(transit, 1);
+    if (ps_settled(limit, fingerprint, &index, &state)) {
+        uint64_t back = ps_held_less_all(ps_tail(limit, index), limiter->seat, cost);
+        while (back && ps_settled(limit, fingerprint, &index, &state) &&
+               !ps_pair_exchange(&limit->table.slots[index], fingerprint, state, fingerprint, ps_concurrency_refund(p, state, back))) {
+        }
+    }
+    ps_add_seq(transit, UINT64_MAX);
+}
+
+/* Gives back what the holders of these seats had, for who has their locks; false when some of it must wait. */
+PS_APART bool ps_clear_holds(ps_limiter *limiter, const ps_seat_set *dead) {
+    bool whole = true;
+    for (uint64_t i = 0; i < limiter->limit_count; i++) {
+        const ps_limit *limit = &limiter->limits[i];
+        uint64_t slots = limit->policies[0].algorithm == PS_CONCURRENCY ? ps_table_slots(limit->table.homes) : 0;
+        for (uint64_t index = 0; index < slots; index++)
+            if (ps_load_acquire(&limit->table.slots[index].key) > PS_SLOT_FREE)
+                whole &= ps_holds_audit(&limit->policies[0], limiter->commons, &limit->table.slots[index], ps_tail(limit, index), dead);
+    }
+    return whole;
+}
+
+/* Clears up after seats whose holders are gone; true when there were any. */
+PS_APART bool ps_clear_dead(ps_limiter *limiter) {
+    ps_seat_set dead = {{0}};
+    bool any = false, whole;
+    uint64_t idle = 0;
+    if (limiter->seat == PS_NO_SEAT || !ps_exchange_if_equal(&limiter->clearing, &idle, 1))
+        return false; /* two threads would both be given the lock: it is the descriptor's */
+    for (uint32_t seat = 0; seat < PS_SEATS_MOST; seat++) {
+        if (seat == limiter->seat || !ps_load_acquire(&limiter->commons->seats[seat].taken) || !ps_seat_lock(limiter->fd, seat))
+            continue;
+        if (!ps_load_acquire(&limiter->commons->seats[seat].taken)) { /* somebody else has cleared it */
+            ps_seat_unlock(limiter->fd, seat);
+            continue;
+        }
+        ps_seat_put(&dead, seat);
+        any = true;
+    }
+    whole = !any || ps_clear_holds(limiter, &dead);
+    for (uint32_t seat = 0; seat < PS_SEATS_MOST; seat++) {
+        if (!ps_seat_in(&dead, seat))
+            continue;
+        if (whole)
+            ps_seat_clear(limiter->commons, seat);
+        ps_seat_unlock(limiter->fd, seat);
+    }
+    ps_store_release(&limiter->clearing, 0);
+    return any && whole;
+}
+
+#define PS_LOOK_NS UINT64_C(50000000)   /* dead seats are looked for no more often than that */
+#define PS_NAMED_NS UINT64_C(1000000000) /* and whether the file still has its name, by each process */
+
+/* What somebody must do now and then in a segment, and callers do that were refused. True when units of the dead came back. */
+PS_APART bool ps_look_around(ps_limiter *limiter, uint64_t now) {
+    uint64_t named = ps_load_relaxed(&limiter->named_ns), looked = ps_load_relaxed(&limiter->commons->looked_ns);
+    if (now - named >= PS_NAMED_NS && ps_exchange_if_equal(&limiter->named_ns, &named, now) && ps_nameless(limiter->fd)) {
+        uint64_t none = PS_NO_TROUBLE;
+        if (ps_exchange_if_equal(&limiter->trouble, &none, PS_NAMELESS))
+            *limiter->fast = 0;
+    }
+    if (now - looked < PS_LOOK_NS || !ps_exchange_if_equal(&limiter->commons->looked_ns, &looked, now))
+        return false;
+    return ps_clear_dead(limiter);
 }
 
 /* Takes `cost` or nothing. With a view, describes the decision from the reading that was confirmed. *taken, unless
@@ -450,9 +576,11 @@ PS_HOT ps_outcome ps_take(ps_limiter *limiter, const ps_limit *limit, const ps_p
                 continue;
             else if (p->algorithm == PS_SLIDING_LOG)
                 ps_fill(limiter, p, word, tail, now, cost);
+            else if (limiter->commons && ps_look_around(limiter, now) && p->algorithm == PS_CONCURRENCY)
+                continue; /* holders had died: what they held is back */
             return PS_REFUSED;
         }
-        if (ps_pair_exchange(slot, fingerprint, state, fingerprint, next)) {
+        if (ps_write_word(limiter, limit, p, index, fingerprint, state, next)) {
             if (p->algorithm == PS_SLIDING_LOG)
                 ps_date(limiter, p, word, next, tail, now);
             if (shared)
@@ -475,7 +603,7 @@ static inline uint64_t ps_less(const ps_policy *p, uint64_t word, ps_word *tail,
 }
 
 /* The word with the units given back that led to `taken` at the time `then`, as far as they still count. */
-static inline uint64_t ps_hand_back(const ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t word,
+static inline uint64_t ps_hand_back(ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t word,
                                     ps_word *tail, uint64_t then, uint64_t *cost, uint64_t taken) {
     uint64_t now = ps_later(limiter, then);
     if (!ps_kept(p, word, taken, tail, then, now))
@@ -499,6 +627,11 @@ static inline bool ps_forget(const ps_policy *p, ps_pair *slot, uint64_t key, ui
 PS_APART void ps_alter(ps_limiter *limiter, const ps_limit *limit, const ps_policy *p, uint64_t fingerprint,
                             uint64_t now, uint64_t cost, ps_caller caller, ps_change change, uint64_t taken) {
     uint64_t then = now;
+    if (p->algorithm == PS_CONCURRENCY && limiter->commons && change != PS_FORCE) {
+        if (change != PS_FORGET) /* what processes hold stays theirs, and comes back when they let go or die */
+            ps_let_go(limiter, limit, p, fingerprint, cost);
+        return;
+    }
     if (p->algorithm == PS_SHARED && change == PS_FORCE)
         ps_raise(&limiter->share->cost_most[limit - limiter->limits], cost < p->limit ? cost : p->limit);
     for (;;) {
@@ -527,7 +660,7 @@ PS_APART void ps_alter(ps_limiter *limiter, const ps_limit *limit, const ps_poli
             next = ps_hand_back(limiter, limit, p, word, tail, then, &cost, taken);
         else
             next = ps_less(p, word, tail, now, &cost);
-        if (ps_pair_exchange(slot, fingerprint, state, fingerprint, next)) {
+        if (ps_write_word(limiter, limit, p, index, fingerprint, state, next)) {
             if (p->algorithm == PS_SLIDING_LOG && change == PS_FORCE)
                 ps_date(limiter, p, word, next, tail, now);
             if (p->algorithm == PS_SHARED && change == PS_FORCE) {
@@ -697,9 +830,10 @@ PS_HOT void ps_prefetch_key(const ps_limiter *limiter, uint64_t fingerprint) {
 static inline size_t ps_whole_lines(uint64_t bytes) { return (size_t)((bytes + PS_CACHE_LINE - 1) / PS_CACHE_LINE * PS_CACHE_LINE); }
 
 /* Bytes of the mapping for `capacity` keys; the caller has checked that they can be counted. */
-static inline size_t ps_limiter_bytes(uint64_t capacity, const uint64_t *tail_words, uint64_t limit_count, bool shared) {
+static inline size_t ps_limiter_bytes(uint64_t capacity, const uint64_t *tail_words, uint64_t limit_count, bool shared, bool segment) {
     uint64_t slots = ps_table_slots(ps_table_homes(capacity));
-    size_t bytes = sizeof(ps_cell) * PS_CELLS + (shared ? ps_whole_lines(sizeof(ps_share)) : 0);
+    size_t bytes = segment ? sizeof(ps_commons) + sizeof(ps_cell) * PS_SEGMENT_CELLS : sizeof(ps_cell) * PS_CELLS;
+    bytes += shared ? ps_whole_lines(sizeof(ps_share)) : 0;
     for (uint64_t i = 0; i < limit_count; i++) {
         bytes += slots * sizeof(ps_pair) + ps_whole_lines(slots * tail_words[i] * sizeof(ps_word));
         bytes += shared ? ps_whole_lines(slots / PS_LINE_SLOTS * sizeof(ps_word)) : 0;
@@ -707,18 +841,12 @@ static inline size_t ps_limiter_bytes(uint64_t capacity, const uint64_t *tail_wo
     return bytes;
 }
 
-/* Maps the tables. Policies (ps_install), secret and evict are the caller's to fill in before the first decision.
- * False when there is not that much memory. */
-static inline bool ps_limiter_open(ps_limiter *limiter, uint64_t capacity, const uint64_t *tail_words, uint64_t limit_count, bool shared) {
+/* Says where in zeroed memory everything is, or in memory where others work already. */
+static inline void ps_limiter_lay(ps_limiter *limiter, char *place, uint64_t capacity, const uint64_t *tail_words, uint64_t limit_count, bool shared) {
     uint64_t homes = ps_table_homes(capacity), slots = ps_table_slots(homes);
-    limiter->bytes = ps_limiter_bytes(capacity, tail_words, limit_count, shared);
-    limiter->memory = ps_memory_map(limiter->bytes);
-    if (!limiter->memory)
-        return false;
     limiter->limit_count = limit_count;
-    char *place = (char *)limiter->memory;
     limiter->cells = (ps_cell *)(void *)place;
-    place += sizeof(ps_cell) * PS_CELLS;
+    place += sizeof(ps_cell) * (limiter->commons ? PS_SEGMENT_CELLS : PS_CELLS);
     for (uint64_t i = 0; i < limit_count; i++) {
         ps_limit *limit = &limiter->limits[i];
         limit->table = (ps_table){(ps_pair *)(void *)place, homes};
@@ -730,16 +858,97 @@ static inline bool ps_limiter_open(ps_limiter *limiter, uint64_t capacity, const
         place += shared ? ps_whole_lines(slots / PS_LINE_SLOTS * sizeof(ps_word)) : 0;
     }
     limiter->share = shared ? (ps_share *)(void *)place : 0;
-    if (shared) {
-        ps_store_relaxed(&limiter->share->instances, 1);
-        ps_store_relaxed(&limiter->share->partitions, 1);
+    if (shared) { /* in a segment others may have done more than this by now */
+        ps_raise(&limiter->share->instances, 1);
+        ps_raise(&limiter->share->partitions, 1);
         for (uint64_t i = 0; i < limit_count; i++)
-            ps_store_relaxed(&limiter->share->cost_most[i], 1);
+            ps_raise(&limiter->share->cost_most[i], 1);
     }
+}
+
+/* Maps the tables. Policies (ps_install), secret and evict are the caller's to fill in before the first decision.
+ * False when there is not that much memory. */
+static inline bool ps_limiter_open(ps_limiter *limiter, uint64_t capacity, const uint64_t *tail_words, uint64_t limit_count, bool shared) {
+    limiter->bytes = ps_limiter_bytes(capacity, tail_words, limit_count, shared, false);
+    limiter->memory = ps_memory_map(limiter->bytes);
+    if (!limiter->memory)
+        return false;
+    ps_limiter_lay(limiter, (char *)limiter->memory, capacity, tail_words, limit_count, shared);
+    for (uint32_t number = 0; number < PS_CELLS; number++)
+        limiter->callers[number] = (ps_caller){&limiter->cells[number], number, false};
     return true;
 }
 
+/* Takes a seat of the segment, clearing up after who had it before; false when all are taken. The others' dead are left for later. */
+static inline bool ps_seat_take(ps_limiter *limiter, uint64_t pid, uint64_t now) {
+    ps_commons *commons = limiter->commons;
+    limiter->seat = PS_NO_SEAT;
+    for (uint32_t seat = 0; seat < PS_SEATS_MOST; seat++) {
+        if (!ps_seat_lock(limiter->fd, seat))
+            continue;
+        ps_seat_set dead = {{0}};
+        ps_seat_put(&dead, seat);
+        if (ps_load_acquire(&commons->seats[seat].taken) && !ps_clear_holds(limiter, &dead)) {
+            ps_seat_unlock(limiter->fd, seat);
+            continue;
+        }
+        ps_seat_clear(commons, seat);
+        ps_store_relaxed(&commons->seats[seat].pid, pid);
+        ps_store_seq(&commons->seats[seat].taken, now + 1);
+        limiter->seat = seat;
+        uint32_t cell = ps_seat_cell(seat);
+        for (uint32_t number = 0; number < PS_CELLS; number++)
+            limiter->callers[number].cell = 0;
+        limiter->callers[PS_CELL_GIL] = (ps_caller){&limiter->cells[cell], cell, false};
+        limiter->callers[PS_CELL_SHARED] = (ps_caller){&limiter->cells[PS_CELL_SHARED], PS_CELL_SHARED, false};
+        return true;
+    }
+    return false;
+}
+
+/* Maps a segment's file, of which the first `header` bytes are somebody else's; limiter->fd is open. The file is as long as it must be.
+ * False when it can't be mapped. ps_seat_take comes next, unless it is only looked at. */
+static inline bool ps_limiter_attach(ps_limiter *limiter, size_t header, uint64_t capacity, const uint64_t *tail_words,
+                                     uint64_t limit_count, bool shared, bool look_only) {
+    limiter->bytes = header + ps_limiter_bytes(capacity, tail_words, limit_count, shared, true);
+    int fd = ps_reopen(limiter->fd, look_only); /* see seats.h */
+    limiter->memory = fd < 0 ? 0 : ps_memory_map_file(fd, limiter->bytes, look_only);
+    if (fd >= 0)
+        ps_close(fd);
+    if (!limiter->memory)
+        return false;
+    char *place = (char *)limiter->memory + header;
+    limiter->commons = (ps_commons *)(void *)place;
+    limiter->seat = PS_NO_SEAT;
+    ps_limiter_lay(limiter, place + sizeof(ps_commons), capacity, tail_words, limit_count, shared);
+    return true;
+}
+
+static inline uint64_t ps_cell_count(const ps_limiter *limiter) { return limiter->commons ? PS_SEGMENT_CELLS : PS_CELLS; }
+
+/* The caller that a thread is, by its number. */
+static inline ps_caller ps_caller_numbered(ps_limiter *limiter, uint64_t number) {
+    if (!limiter->callers[number].cell) { /* in a segment; the number is this thread's alone */
+        uint32_t cell = ps_spare_take(limiter->commons, limiter->seat);
+        limiter->callers[number] = (ps_caller){&limiter->cells[cell], cell, false};
+    }
+    return limiter->callers[number];
+}
+
+/* Leaves the segment and gives back what was held; what can't be given back now is, by whoever looks next. */
+static inline void ps_seat_leave(ps_limiter *limiter) {
+    ps_seat_set own = {{0}};
+    if (!limiter->commons || limiter->seat == PS_NO_SEAT)
+        return;
+    ps_seat_put(&own, limiter->seat);
+    if (ps_clear_holds(limiter, &own))
+        ps_seat_clear(limiter->commons, limiter->seat);
+    limiter->seat = PS_NO_SEAT; /* its lock goes with the descriptor */
+}
+
 static inline void ps_limiter_close(ps_limiter *limiter) {
+    if (limiter->commons && limiter->memory)
+        ps_guard_remove(limiter->memory);
     if (limiter->memory)
         ps_memory_unmap(limiter->memory, limiter->bytes);
     limiter->memory = 0;
@@ -799,6 +1008,13 @@ static inline void ps_install(ps_limiter *limiter, uint64_t tier, const ps_polic
     ps_store_seq(&limiter->current[tier], policies[0].tag);
 }
 
+/* Gives the numbers of no tier's policy that of tier 0: words that somebody has scribbled may bear them. */
+static inline void ps_install_rest(ps_limiter *limiter) {
+    for (uint64_t i = 0; i < limiter->limit_count; i++)
+        for (uint64_t number = limiter->tier_count; number < PS_POLICIES_MOST; number++)
+            limiter->limits[i].policies[number] = limiter->limits[i].policies[0];
+}
+
 /* So many instances share the limits from now on. */
 static inline void ps_share_among(ps_limiter *limiter, uint64_t instances) {
     ps_store_relaxed(&limiter->share->instances, instances);
@@ -826,11 +1042,18 @@ static inline bool ps_inspect(const ps_limit *limit, uint64_t index, uint64_t no
     uint64_t debt = ps_debt(limit, index, state, now);
     if (p->algorithm == PS_TOKEN_BUCKET) { /* whole and begun tokens */
         uint64_t token = limit->policies[state >> p->tag_shift].token_ticks;
-        debt = debt / token + (debt % token != 0);
+        debt = token ? debt / token + (debt % token != 0) : 0; /* 0: a segment that somebody has scribbled over */
     }
     *fingerprint = key;
     *spent = debt;
     return debt != 0;
+}
+
+/* What the holder of a seat has of slot `index` of a Concurrency limit; false for nothing. */
+static inline bool ps_holders(const ps_limit *limit, uint64_t index, uint32_t seat, uint64_t *fingerprint, uint64_t *units) {
+    *fingerprint = ps_load_acquire(&limit->table.slots[index].key);
+    *units = ps_held_by(ps_tail(limit, index), seat);
+    return *fingerprint > PS_SLOT_FREE && *units && !ps_is_tentative(ps_load_acquire(&limit->table.slots[index].state));
 }
 
 #endif

@@ -7,6 +7,9 @@ cdef extern from "limiter.h" nogil:
         pass
 
     uint64_t ps_load_acquire(const ps_word *word)
+    uint64_t ps_load_seq(const ps_word *word)
+    uint64_t ps_add_seq(ps_word *word, uint64_t amount)
+    bint ps_exchange_if_equal(ps_word *word, uint64_t *expected, uint64_t desired)
     void ps_store_relaxed(ps_word *word, uint64_t value)
     void ps_store_release(ps_word *word, uint64_t value)
     uint64_t ps_load_relaxed(const ps_word *word)
@@ -80,7 +83,37 @@ cdef extern from "limiter.h" nogil:
         uint32_t number
         bint credit_only
 
+    ctypedef struct ps_seat:
+        ps_word taken
+        ps_word pid
+        ps_word transit
+        ps_word listens
+
+    ctypedef struct ps_wait:
+        ps_word fingerprint
+        ps_word units
+
+    ctypedef struct ps_commons:
+        ps_wait[128][8] waits
+        ps_word asked
+        ps_word rung
+        ps_word listeners
+        ps_word *bells
+        ps_seat *seats
+
+    bint PS_CAN_SHARE
+    int PS_BELLS
+    uint32_t PS_SEATS_MOST
+    int64_t PS_OPEN_BYTE, PS_LEAD_BYTE, PS_SEAT_BYTE
+    void ps_close(int fd)
+    uint32_t PS_NO_SEAT
+    void ps_ring(ps_commons *commons, uint64_t fingerprint)
+    void ps_bell_listen(ps_word *bell, uint64_t heard, uint64_t most_ns)
+    bint ps_byte_locked(int fd, int64_t byte)
+    bint ps_guard_add(void *start, size_t bytes, ps_word *trouble, bint *fast)
+
     ctypedef struct ps_share:
+        ps_word instances
         ps_word partitions
         ps_word *modes
         ps_word *asked
@@ -88,7 +121,7 @@ cdef extern from "limiter.h" nogil:
         ps_word wake
 
     bint PS_CAN_WAKE
-    int PS_PARTITIONS_MOST, PS_MODE_NORMAL, PS_MODE_OPEN, PS_MODE_CLOSED, PS_SHARED
+    int PS_PARTITIONS_MOST, PS_MODE_NORMAL, PS_MODE_OPEN, PS_MODE_CLOSED, PS_SHARED, PS_CONCURRENCY
     uint64_t ps_partition_of(const ps_share *share, uint64_t fingerprint)
 
     ctypedef struct ps_limiter:
@@ -100,10 +133,22 @@ cdef extern from "limiter.h" nogil:
         bint evict
         ps_clock *clock
         uint64_t birth_ns
-        ps_word latest_ns
         ps_share *share
         ps_cell *cells
+        void *memory
         size_t bytes
+        ps_commons *commons
+        uint32_t seat
+        int fd
+        ps_word trouble
+        ps_word clearing
+        bint *fast
+
+    ctypedef enum ps_trouble:
+        PS_NO_TROUBLE
+        PS_BROKEN
+        PS_NAMELESS
+        PS_NAMELESS_TOLD
 
     ctypedef struct ps_decision:
         bint allowed
@@ -125,9 +170,18 @@ cdef extern from "limiter.h" nogil:
     uint64_t ps_table_find(const ps_table *table, uint64_t fingerprint)
     uint64_t ps_table_homes(uint64_t capacity)
     uint64_t ps_table_slots(uint64_t homes)
-    size_t ps_limiter_bytes(uint64_t capacity, const uint64_t *tail_words, uint64_t limit_count, bint shared)
+    size_t ps_limiter_bytes(uint64_t capacity, const uint64_t *tail_words, uint64_t limit_count, bint shared, bint segment)
     bint ps_limiter_open(ps_limiter *limiter, uint64_t capacity, const uint64_t *tail_words, uint64_t limit_count, bint shared)
+    bint ps_limiter_attach(ps_limiter *limiter, size_t header, uint64_t capacity, const uint64_t *tail_words,
+                           uint64_t limit_count, bint shared, bint look_only)
+    bint ps_seat_take(ps_limiter *limiter, uint64_t pid, uint64_t now)
+    void ps_seat_leave(ps_limiter *limiter)
+    bint ps_clear_dead(ps_limiter *limiter)
     void ps_limiter_close(ps_limiter *limiter)
+    uint64_t ps_cell_count(const ps_limiter *limiter)
+    ps_caller ps_caller_numbered(ps_limiter *limiter, uint64_t number)
+    ps_word *ps_latest(ps_limiter *limiter)
+    uint64_t ps_latest_now(ps_limiter *limiter)
     bint ps_hit(ps_limiter *limiter, uint64_t fingerprint, uint64_t tier, uint64_t now, uint64_t cost,
                 ps_caller caller, ps_decision *decision)
     bint ps_peek(ps_limiter *limiter, uint64_t fingerprint, uint64_t tier, uint64_t now, uint64_t cost,
@@ -137,8 +191,10 @@ cdef extern from "limiter.h" nogil:
     void ps_prefetch_key(const ps_limiter *limiter, uint64_t fingerprint)
     void ps_clear(const ps_limit *limit)
     void ps_install(ps_limiter *limiter, uint64_t tier, const ps_policy *policies)
+    void ps_install_rest(ps_limiter *limiter)
     void ps_share_among(ps_limiter *limiter, uint64_t instances)
     void ps_replace(ps_limiter *limiter, uint64_t tier, const ps_policy *policies, uint64_t now)
+    bint ps_holders(const ps_limit *limit, uint64_t index, uint32_t seat, uint64_t *fingerprint, uint64_t *units)
     bint ps_inspect(const ps_limit *limit, uint64_t index, uint64_t now, uint64_t *fingerprint, uint64_t *spent)
 
 cdef extern from "sync/exchange.h" nogil:
@@ -163,6 +219,25 @@ cdef extern from "sync/exchange.h" nogil:
     void ps_abandon(ps_limiter *limiter)
     void ps_unsettled_add(const ps_limiter *limiter, uint64_t limit_index, uint64_t index, uint64_t now, uint64_t *x,
                           uint64_t *fly, uint64_t *credit)
+
+cdef extern from "segment/host.h" nogil:
+    int PS_SEAT_WAITS, PS_FORGETS
+    uint64_t PS_SLOT_FREE
+    void ps_host_wait(ps_commons *commons, uint32_t seat, const uint64_t *fingerprints, const uint64_t *units, unsigned count)
+    bint ps_host_forget(ps_commons *commons, uint64_t fingerprint)
+    uint64_t ps_host_forgotten(ps_commons *commons, unsigned which)
+    void ps_host_urge(ps_limiter *limiter, uint64_t fingerprint)
+    void ps_host_lead(ps_limiter *limiter)
+
+cdef extern from "snapshot/snapshot.h" nogil:
+    ctypedef struct ps_row_order:
+        pass
+
+    uint64_t ps_row_most(const ps_policy *p)
+    uint64_t ps_row_read(const ps_limiter *limiter, const ps_limit *limit, uint64_t index, uint64_t now, uint64_t *row)
+    uint64_t ps_rows_count(const ps_limiter *limiter, const ps_limit *limit, const uint64_t *rows, uint64_t words, uint64_t now)
+    void ps_rows_place(ps_limiter *limiter, const ps_limit *limit, const uint64_t *rows, uint64_t words, ps_row_order *order,
+                       uint64_t now, ps_caller caller)
 
 cdef extern from "batch/columns.h" nogil:
     struct ArrowSchema:

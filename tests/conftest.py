@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,3 +64,12 @@ def engine(backend: str) -> Callable[..., Any]:
 def clock() -> ManualClock:
     """A clock of the test's own; not for tests under `given`, which need one for each example."""
     return manual_clock()
+
+
+@pytest.fixture
+def segment_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for this test's named segments in place of /dev/shm, for this process; in memory if that can be."""
+    folder = Path(tempfile.mkdtemp(prefix="penstock-test-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
+    monkeypatch.setattr("penstock.segment.options.FOLDER", str(folder))
+    yield folder
+    shutil.rmtree(folder)

@@ -24,7 +24,7 @@ def test_every_block_says_what_it_is() -> None:
 
 
 @pytest.mark.parametrize("code", PYTHON, ids=[f"block-{number}" for number in range(len(PYTHON))])
-def test_python_block_runs(code: str) -> None:
+def test_python_block_runs(code: str, segment_folder: Path) -> None:
     code = code.replace("redis://localhost:6379/0", "redis://localhost:1/0")  # never a server that happens to run
     exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
 

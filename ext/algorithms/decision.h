@@ -46,7 +46,7 @@ typedef struct {
     uint64_t token_ticks;  /* ticks in a token */
     uint64_t span_ticks;   /* ticks in a full bucket */
     uint32_t tag_shift;    /* the word's bits above hold the tag: in whose ticks it is */
-    /* windows: where the word's fields lie, and how to find the window of a time */
+    /* windows, and units in flight: where the word's fields lie, and how to find the window of a time */
     uint32_t count_bits, age_bits, version_bits;
     uint64_t per_inverse; /* for ps_divide by per_ns */
     uint64_t grid_ns;     /* fixed window on the epoch grid: the limiter's birth, past the last grid line */
@@ -68,12 +68,13 @@ typedef struct {
     uint64_t reset_ns;  /* until the key is as good as new, if nothing more comes */
 } ps_view;
 
-/* A limiter's time from a clock's: never negative, and no later than the horizon. */
+/* A limiter's time from a clock's: never negative, and no later than the horizon. A limiter that goes on from a saved one may
+ * be older than its clock; then birth_ns has wrapped, as the difference does. */
 static inline uint64_t ps_since(uint64_t birth_ns, uint64_t clock_ns) {
     uint64_t passed = clock_ns - birth_ns;
     if (passed <= PS_HORIZON)
         return passed;
-    return clock_ns < birth_ns ? 0 : PS_HORIZON;
+    return passed >> 63 ? 0 : PS_HORIZON;
 }
 
 static inline uint64_t ps_until(uint64_t then, uint64_t now) { return then > now ? then - now : 0; }

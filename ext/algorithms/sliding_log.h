@@ -116,7 +116,7 @@ static inline bool ps_log_step(const ps_policy *p, uint64_t word, ps_word *tail,
 
 static inline uint64_t ps_log_force(const ps_policy *p, uint64_t word, const ps_word *tail, uint64_t now, uint64_t cost) {
     uint64_t number = ps_log_next(p, word), live = number - ps_log_oldest(p, word, tail, ps_log_now(p, word, tail, now));
-    uint64_t taken = cost < p->ring - live ? cost : p->ring - live;
+    uint64_t room = ps_until(p->ring, live), taken = cost < room ? cost : room; /* live > ring: somebody has scribbled */
     if (number + taken >= ps_log_most(p))
         return word;
     return ps_log_word(p, number + taken, live + taken);

@@ -176,8 +176,10 @@ static inline void ps_window_describe(const ps_policy *p, uint64_t word, const p
         counts[sum.epoch - own] = used = ps_window_count(p, word);
     for (uint64_t i = 0; i < r; i++) {
         uint64_t entry = ps_load_acquire(&tail[i]), epoch = ps_window_epoch(p, entry);
-        if (epoch >= start && epoch < own && epoch + r >= sum.epoch)
-            used += counts[sum.epoch - epoch] = ps_window_count(p, entry);
+        if (epoch >= start && epoch < own && epoch + r >= sum.epoch) { /* each in its place, but where somebody has scribbled */
+            counts[sum.epoch - epoch] += ps_window_count(p, entry);
+            used += ps_window_count(p, entry);
+        }
     }
     view->allowed = cost <= ps_until(p->limit, used);
     view->retry_ns = 0;

@@ -56,6 +56,7 @@ static inline bool ps_exchange_if_equal(ps_word *word, uint64_t *expected, uint6
 static inline uint64_t ps_add_relaxed(ps_word *word, uint64_t amount) {
     return (uint64_t)_InterlockedExchangeAdd64(word, (int64_t)amount);
 }
+static inline uint64_t ps_add_seq(ps_word *word, uint64_t amount) { return ps_add_relaxed(word, amount); }
 static inline bool ps_pair_exchange(ps_pair *pair, uint64_t key, uint64_t state, uint64_t new_key, uint64_t new_state) {
     __int64 expected[2] = {(__int64)key, (__int64)state};
     return _InterlockedCompareExchange128((volatile __int64 *)pair, (__int64)new_state, (__int64)new_key, expected) != 0;
@@ -91,6 +92,9 @@ static inline bool ps_exchange_if_equal(ps_word *word, uint64_t *expected, uint6
 }
 static inline uint64_t ps_add_relaxed(ps_word *word, uint64_t amount) {
     return atomic_fetch_add_explicit(word, amount, memory_order_relaxed);
+}
+static inline uint64_t ps_add_seq(ps_word *word, uint64_t amount) {
+    return atomic_fetch_add_explicit(word, amount, memory_order_seq_cst);
 }
 
 /* Strong and sequentially consistent: {key, state} becomes {new_key, new_state}, or nothing happens. */

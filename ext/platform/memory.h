@@ -3,6 +3,7 @@
 #ifndef PENSTOCK_MEMORY_H
 #define PENSTOCK_MEMORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* 64 on every x86-64 and most Arm64 parts; a guess elsewhere, and only speed depends on it. */
@@ -15,6 +16,10 @@
 #include <windows.h>
 static inline void *ps_memory_map(size_t bytes) {
     return VirtualAlloc(NULL, bytes, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+}
+static inline void *ps_memory_map_file(int fd, size_t bytes, bool look_only) {
+    (void)fd, (void)bytes, (void)look_only;
+    return NULL; /* segments are for systems with open file description locks (segment/seats.h) */
 }
 static inline void ps_memory_unmap(void *start, size_t bytes) {
     (void)bytes;
@@ -35,6 +40,14 @@ static inline void *ps_memory_map(size_t bytes) {
         (void)madvise(start, bytes, MADV_HUGEPAGE);
 #endif
     return start;
+}
+#if !defined(MAP_NORESERVE)
+#define MAP_NORESERVE 0
+#endif
+/* A file's first `bytes`, as every process sees them that maps them so. To look only: what is written stays this process's own. */
+static inline void *ps_memory_map_file(int fd, size_t bytes, bool look_only) {
+    void *start = mmap(NULL, bytes, PROT_READ | PROT_WRITE, look_only ? MAP_PRIVATE | MAP_NORESERVE : MAP_SHARED, fd, 0);
+    return start == MAP_FAILED ? NULL : start;
 }
 static inline void ps_memory_unmap(void *start, size_t bytes) { munmap(start, bytes); }
 #endif

@@ -17,6 +17,8 @@
 #define PS_CELLS 32
 #define PS_CELL_GIL 0
 #define PS_CELL_SHARED (PS_CELLS - 1)
+/* More than there are cells of any one limiter: a segment has some for each process that uses it (segment/seats.h). */
+#define PS_NONCE_CELLS 256
 
 #define PS_REFUSED_SETS 64
 #define PS_REFUSED_WAYS 4 /* one cache line */
@@ -52,7 +54,7 @@ static inline uint64_t ps_count(ps_caller caller, ps_word *counter, uint64_t amo
 
 /* A number that no other claim on this limiter has or had: the cell's, and its count of claims. */
 static inline uint64_t ps_nonce(ps_caller caller) {
-    return ps_count(caller, &caller.cell->claims, 1) * PS_CELLS + caller.number;
+    return ps_count(caller, &caller.cell->claims, 1) * PS_NONCE_CELLS + caller.number;
 }
 
 /* Counts the key, displacing the least counted of its set; the key goes to the front, where it is looked for first. */

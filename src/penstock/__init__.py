@@ -8,10 +8,19 @@ True
 
 from penstock._backend import native
 from penstock.decision import Decision, Stats, TopKey
-from penstock.errors import CostTooLarge, PenstockError, RateLimited, RateSyntaxError, SegmentError, SyncError
+from penstock.errors import (
+    CostTooLarge,
+    PenstockError,
+    RateLimited,
+    RateSyntaxError,
+    SegmentError,
+    SnapshotError,
+    SyncError,
+)
 from penstock.limiter import Limiter
 from penstock.rate import Concurrency, FixedWindow, SlidingLog, SlidingWindow, TokenBucket
 from penstock.reservation import Hold, Reservation
+from penstock.segment.options import Segment
 from penstock.sync.options import Sync
 
 __version__ = "0.1.0"
@@ -24,6 +33,7 @@ __all__ = [
     "FixedWindow",
     "Concurrency",
     "Sync",
+    "Segment",
     "Decision",
     "Reservation",
     "Hold",
@@ -35,5 +45,6 @@ __all__ = [
     "RateLimited",
     "SyncError",
     "SegmentError",
+    "SnapshotError",
     "native",
 ]

@@ -23,7 +23,7 @@ cdef class Engine:
     cdef dict tiers
     cdef dict names
     cdef Py_ssize_t names_most
-    cdef bint plain
+    cdef bint plain, plain_made
     cdef penstock_batch[16] batches
     cdef readonly Py_ssize_t capacity
 

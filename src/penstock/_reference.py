@@ -16,12 +16,13 @@ import sys
 import threading
 import weakref
 from bisect import bisect_right
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from itertools import islice, repeat
+from itertools import islice, pairwise, repeat
 from typing import Any, NoReturn
 
+from penstock._rows import Pairs, rows_in, section_of
 from penstock._rule import NEVER, Rule, State, View, until
 from penstock._shared_reference import SharedRule, Sharing
 from penstock.clock import Clock, SystemClock, ns_to_seconds
@@ -45,6 +46,8 @@ from penstock.rate import COUNT_MOST, LIMITS_MOST, check_count
 HELD_MOST = 2**62 - 1
 SAMPLE = 32
 """Keys that are compared when one must go: as many as the native table's window."""
+PAIR_MOST = 2**56
+"""Units of one pair that was saved; the native engine adds up to 61 of them."""
 DENIED_MOST = 16_384
 """Refused keys that are counted; beyond them the least refused half is let go."""
 
@@ -126,6 +129,15 @@ class TokenBucketRule(Rule[BucketState]):
     def spent(self, state: BucketState, now: int) -> int:
         return -(-self.debt(state, now) // state.writer.token)
 
+    def pairs(self, state: BucketState, now: int) -> Pairs:
+        return [(state.writer.tier, state.tat)] if self.debt(state, now) else []
+
+    def restored(self, state: BucketState, pairs: Pairs, now: int) -> None:
+        ((_, tat),) = pairs
+        if tat >= 2**63:
+            raise ValueError("a bucket is full too late")
+        state.writer, state.tat = self, min(tat, self.most)
+
     def take_over(self, state: BucketState, now: int) -> None:
         """Makes the state this rule's own."""
         self._write(state, now, self.owed(state, now))
@@ -200,6 +212,13 @@ class SlidingWindowRule(Rule[WindowState]):
     def debt(self, state: WindowState, now: int) -> int:
         return sum(self._counts(state, now).values())
 
+    def pairs(self, state: WindowState, now: int) -> Pairs:
+        return [(epoch, count) for epoch, count in self._counts(state, now).items() if count]
+
+    def restored(self, state: WindowState, pairs: Pairs, now: int) -> None:
+        _check_pairs(pairs, self._epoch(now))
+        state.counts = {epoch: min(count, self.most) for epoch, count in pairs}
+
 
 class LogState(State):
     """times: of the latest admissions, a ring's worth at least, in their order."""
@@ -247,6 +266,13 @@ class SlidingLogRule(Rule[LogState]):
     def refund(self, state: LogState, now: int, cost: int) -> None:
         first = self._first(state, now)
         del state.times[first : first + cost]
+
+    def pairs(self, state: LogState, now: int) -> Pairs:
+        return sorted(Counter(state.times[self._first(state, now) :][-self.ring :]).items())
+
+    def restored(self, state: LogState, pairs: Pairs, now: int) -> None:
+        _check_pairs(pairs, now)
+        state.times = [time for time, count in pairs for _ in range(min(count, self.ring))][-self.ring :]
 
 
 class FixedState(State):
@@ -301,6 +327,18 @@ class FixedWindowRule(Rule[FixedState]):
     def refund(self, state: FixedState, now: int, cost: int) -> None:
         state.count = max(0, self.debt(state, now) - cost)
 
+    def pairs(self, state: FixedState, now: int) -> Pairs:
+        goes_on = now < state.end and (state.count or self.first_hit)
+        return [(state.end, state.count)] if goes_on else []
+
+    def restored(self, state: FixedState, pairs: Pairs, now: int) -> None:
+        ((end, count),) = pairs
+        if end > now + self.per + self.per // 2 or count > PAIR_MOST or not (count or self.first_hit):
+            raise ValueError("a window ends too late, or has too many units or none")
+        if not self.first_hit:  # the window that ends nearest: the grid may have been laid anew since
+            end = (max(0, end + self.grid - self.per // 2) // self.per + 1) * self.per - self.grid
+        state.end, state.count = end, min(count, self.most)
+
 
 class HeldState(State):
     """held: units in flight."""
@@ -338,6 +376,13 @@ class ConcurrencyRule(Rule[HeldState]):
 
     def debt(self, state: HeldState, now: int) -> int:
         return state.held
+
+
+def _check_pairs(pairs: Pairs, latest: int) -> None:
+    """ValueError unless they are in the order of time, none after `latest`, each of some units."""
+    in_order = all(before[0] < after[0] for before, after in pairwise(pairs))
+    if not in_order or pairs[-1][0] > latest or not all(1 <= count <= PAIR_MOST for _, count in pairs):
+        raise ValueError("pairs are not in order, of a time to come, or of too many units or none")
 
 
 RULES: dict[int, type[Rule[Any]]] = {
@@ -434,6 +479,34 @@ class Table:
                 state.due = rule.forgotten_at(state, now)
         self._rebuild()
 
+    def rows(self, now: int) -> bytes:
+        """What counts against each key, as Engine.rows has it."""
+        return section_of((found, self.rules[0].pairs(state, now)) for found, state in self.states.items())
+
+    def read(self, section: bytes, now: int) -> list[tuple[int, int, Any]]:
+        """[(debt, fingerprint, state)] of such rows. ValueError for others."""
+        read, rule = [], self.rules[0]
+        for found, pairs in rows_in(section):
+            if isinstance(rule, TokenBucketRule):
+                if pairs[0][0] >= len(self.rules):
+                    raise ValueError(f"there is no tier {pairs[0][0]}")
+                rule = self.rules[pairs[0][0]]
+            state = self.fresh(found, rule)
+            rule.restored(state, pairs, now)
+            read.append((rule.debt(state, now), found, state))
+        return read
+
+    def fill(self, read: list[tuple[int, int, Any]], now: int) -> None:
+        """Puts in what `read` has found, those who owe most first; what finds no place counts as evicted."""
+        for debt, found, state in sorted(read, key=lambda one: -one[0]):
+            if self.rules[0].forgotten_at(state, now) <= now or found in self.states:
+                continue
+            if len(self.states) >= self.capacity:
+                self.evicted += debt != 0
+            else:
+                self.states[found] = state
+                self.note(found, state, now)
+
     def _rebuild(self) -> None:
         self._due = [(state.due, found) for found, state in self.states.items() if state.due != NEVER]
         heapq.heapify(self._due)
@@ -506,7 +579,8 @@ class Engine:
 
     policies: for each tier, for each limit, a penstock.policy.Policy; tiers: name -> index into policies; capacity:
     keys; evict: what a full table does for a new key; secret: 16 bytes; clock: a penstock.clock.Clock, or None for the
-    system's; remember: whether keys are kept for `name_of`. Private names are mangled: a Limiter derives from this.
+    system's; remember: whether keys are kept for `name_of`; age: nanoseconds that have passed already, for who goes on
+    from rows that were saved. Private names are mangled: a Limiter derives from this.
     """
 
     __slots__ = (
@@ -536,6 +610,7 @@ class Engine:
         secret: bytes,
         clock: Clock | None,
         remember: bool,
+        age: int = 0,
     ) -> None:
         if hasattr(self, "capacity"):
             raise RuntimeError("a limiter is made once: __init__ was called again")
@@ -551,7 +626,7 @@ class Engine:
         self.__tiers = tiers
         self.__secret = secret
         self.__clock = clock if clock is not None else SystemClock()
-        self.__birth = _clock_ns(self.__clock)
+        self.__birth = _clock_ns(self.__clock) - age
         self.__latest = 0
         self.__names: dict[int, Key] | None = {} if remember else None
         self.__tables = [Table(rules, capacity, evict) for rules in _rules(policies)]
@@ -741,6 +816,34 @@ class Engine:
             now = self.__now()
             decisions = [self.__check(one, index, now, cost) for one, cost in zip(found, units, strict=True)]
         return decisions if numpy is None else numpy.array(decisions, dtype=_decision_dtype(numpy))
+
+    # ---- what is saved and loaded ----
+
+    def rows(self) -> list[bytes]:
+        """For each limit, what counts against its keys: rows of 8-byte little-endian words, as ext/snapshot/snapshot.h
+        has them."""
+        with self.__lock:
+            now = self.__now()
+            return [table.rows(now) for table in self.__tables]
+
+    def fill(self, sections: Sequence[bytes], names: Mapping[int, Key]) -> None:
+        """Puts rows into the tables of an engine that nobody else has yet, and keys' names if they are remembered.
+        ValueError, and nothing changes, for what are not rows of these limits, of a time by now. Rows that find no
+        place are those that owe least; they count as evicted."""
+        with self.__lock:
+            now = self.__now()
+            if len(sections) != len(self.__tables):
+                raise ValueError(f"sections must be of {len(self.__tables)} limits, not {len(sections)}")
+            read = [table.read(section, now) for table, section in zip(self.__tables, sections, strict=True)]
+            for table, rows in zip(self.__tables, read, strict=True):
+                table.fill(rows, now)
+            if self.__names is not None:
+                self.__names.update(names)
+
+    def remembered(self) -> dict[int, Key]:
+        """{fingerprint: key} of the names that are remembered."""
+        with self.__lock:
+            return dict(self.__names or {})
 
     # ---- looking in ----
 
@@ -958,7 +1061,11 @@ def adopt(cls: type, *names: str) -> None:
 
 def _rules(policies: Sequence[Sequence[Policy]]) -> list[list[Rule[Any]]]:
     """For each limit, the rules of its tiers."""
-    return [[RULES[policy.algorithm](policy) for policy in tiers] for tiers in zip(*policies, strict=True)]
+    rules = [[RULES[policy.algorithm](policy) for policy in tiers] for tiers in zip(*policies, strict=True)]
+    for of_limit in rules:
+        for tier, rule in enumerate(of_limit):
+            rule.tier = tier
+    return rules
 
 
 def _clock_ns(clock: Clock) -> int:

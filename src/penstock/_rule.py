@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from typing import Generic, NamedTuple, TypeVar
 
+from penstock._rows import Pairs
 from penstock.policy import Policy
 
 NEVER = 2**64 - 1
@@ -33,7 +34,10 @@ S = TypeVar("S", bound=State)
 
 
 class Rule(abc.ABC, Generic[S]):
-    """One policy at work. A call's `now` is never earlier than that of a call before it."""
+    """One policy at work, that of the tier with this index. A call's `now` is never earlier than that of a call before
+    it."""
+
+    tier = 0
 
     def __init__(self, policy: Policy) -> None:
         self.limit = policy.limit
@@ -83,6 +87,14 @@ class Rule(abc.ABC, Generic[S]):
     def forgotten_at(self, state: S, now: int) -> int:
         """From when the state tells nothing that a fresh one does not."""
         return self.free_at(state, now)
+
+    def pairs(self, state: S, now: int) -> Pairs:
+        """What counts against the key, in the words of ext/snapshot/snapshot.h; nothing for what can't be saved."""
+        return []
+
+    def restored(self, state: S, pairs: Pairs, now: int) -> None:
+        """Makes a fresh state one that such pairs were taken from, at `now` or before. ValueError for others."""
+        raise ValueError("nothing is saved of this kind of limit")
 
     def describe(self, state: S, now: int, cost: int) -> View:
         """The decision over `cost`, from one reading."""

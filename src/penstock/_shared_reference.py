@@ -416,7 +416,7 @@ class SharedRule(Rule[SharedState]):
         turned = max(0, (now - sight.start) // self.per)
         return (turned, sight.a) if turned < 2 else (0, 0.0)
 
-    def restored(self, state: SharedState, now: int) -> bool:
+    def is_told_again(self, state: SharedState, now: int) -> bool:
         """Whether Redis, when it has forgotten all, is to be told of a key that has nothing new."""
         if self.kind == SHARED_HELD:
             return bool(state.x or self.leased(state, now))
@@ -731,7 +731,7 @@ class Sharing:
                     break
                 rule = share.table.rules[state.tier]
                 skipped = state.flying or state.sight is None or self.fleet.partition(found) != partition
-                if not skipped and rule.restored(state, now):
+                if not skipped and rule.is_told_again(state, now):
                     state.flying = True
                     held = state.x + rule.leased(state, now) if rule.kind == SHARED_HELD else 0
                     batch.append(Entry(state.tier * len(self.shares) + index, state, held, 0, 0, 0, 0, False, True))

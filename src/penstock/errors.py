@@ -5,7 +5,8 @@
     ├── CostTooLarge (ValueError)      waiting for this cost could never help
     ├── RateLimited                    refused; carries the Decision
     ├── SyncError                      the exchange with Redis
-    └── SegmentError                   a shared segment
+    ├── SegmentError                   a shared segment
+    └── SnapshotError                  saving a limiter, or loading one
 
 A wrong type is a TypeError, a value outside its rule a ValueError; both name the parameter, the value and the rule.
 """
@@ -70,3 +71,7 @@ class SyncError(PenstockError):
 
 class SegmentError(PenstockError):
     """A shared segment cannot be opened as asked."""
+
+
+class SnapshotError(PenstockError):
+    """A limiter cannot be saved there, or what is there is no saved limiter that can be loaded."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, Self, TypeV
 from penstock._backend import Engine, adopt
 from penstock.clock import Clock, seconds_to_ns
 from penstock.decision import Decision, Stats, TopKey
-from penstock.errors import CostTooLarge, RateLimited, shown
-from penstock.policy import Policy, compile_policies, compile_shared, replace_policies
+from penstock.errors import CostTooLarge, RateLimited, SegmentError, SnapshotError, shown
+from penstock.policy import Policy, compile_policies, compile_shared, for_segment, replace_policies
 from penstock.rate import (
     Algorithm,
     Concurrency,
@@ -27,12 +27,16 @@ from penstock.rate import (
     parse_rate,
 )
 from penstock.reservation import Hold, Reservation
+from penstock.segment.options import Segment, read_shared
 from penstock.sync.options import Client, Sync, read_sync
 from penstock.waiting import Ask, Waiters
+from penstock.written import UNREADABLE, Tiers, meaning, wording
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from penstock.segment.file import Opened
+    from penstock.snapshot import Snapshot
     from penstock.sync.exchange import Exchange
     from penstock.sync.guarantee import Guarantee
 
@@ -44,6 +48,8 @@ R = TypeVar("R")
 CAPACITY_DEFAULT = 65_536
 MEMORY_DEFAULT = 64 * 2**20
 """Without `capacity`, as many keys as CAPACITY_DEFAULT or as fit in this many bytes, whichever is less."""
+SEGMENT_DEFAULT = 16 * 2**20
+"""The same for a segment, which takes its memory at once, and often of a small file system."""
 
 
 def read_limits(name: str, rates: Sequence[Rates], algorithm: str) -> list[Limit]:
@@ -59,11 +65,21 @@ def read_limits(name: str, rates: Sequence[Rates], algorithm: str) -> list[Limit
     return limits
 
 
-def read_tiers(tiers: Mapping[str, Rates | Sequence[Rates]], algorithm: str) -> dict[str | None, list[Limit]]:
+def read_by_tier(
+    limits: Sequence[Rates], tiers: Mapping[str, Rates | Sequence[Rates]] | None, algorithm: str
+) -> Tiers:
+    """The limits of calls without a tier, and those of each named tier."""
+    by_tier: Tiers = {}
+    if limits or not tiers:
+        by_tier[None] = read_limits("limits", limits, algorithm)
+    return by_tier if tiers is None else by_tier | read_tiers(tiers, algorithm)
+
+
+def read_tiers(tiers: Mapping[str, Rates | Sequence[Rates]], algorithm: str) -> Tiers:
     """The limits of each named tier."""
     if not isinstance(tiers, Mapping):
         raise TypeError(f"tiers must map names to rates, not {type(tiers).__name__}")
-    read: dict[str | None, list[Limit]] = {}
+    read: Tiers = {}
     for name, rates in tiers.items():
         if not isinstance(name, str):
             raise TypeError(f"tiers: a name must be a str, not {type(name).__name__}")
@@ -100,15 +116,31 @@ def read_clock(clock: Clock | None) -> int:
     return wall_ns
 
 
-def choose_capacity(capacity: int | None, policies: Sequence[Policy]) -> int:
-    """Keys to rate the tables for, checked against the machine's memory."""
+def choose_capacity(capacity: int | None, policies: Sequence[Policy], most: int = MEMORY_DEFAULT) -> int:
+    """Keys to rate the tables for, checked against the machine's memory; most: bytes without `capacity`."""
     each = sum((16 + 8 * policy.tail_words) * 145 // 100 for policy in policies)
     if capacity is None:
-        return max(64, min(CAPACITY_DEFAULT, MEMORY_DEFAULT // each))
+        return max(64, min(CAPACITY_DEFAULT, most // each))
     needed, there = check_count("capacity", capacity) * each, memory_of_machine()
     if needed > there:
         raise MemoryError(f"capacity={capacity} needs {needed} bytes of tables; this machine has {there}")
     return capacity
+
+
+def top_keys(engine: Engine, n: int) -> list[TopKey]:
+    """The n keys that were refused most, then those that have spent most."""
+    denied = dict(engine.denied_keys())
+    found = denied.keys() | {fingerprint for fingerprint, _, _ in engine.spending(n)}
+    keys = [TopKey(one, engine.name_of(one), denied.get(one, 0), engine.spent(one)) for one in found]
+    return sorted(keys, key=lambda key: (-key.denied, -key.spent, key.fingerprint))[:n]
+
+
+def fill_with(engine: Engine, rows: Sequence[bytes], names: Mapping[int, Key]) -> None:
+    """Puts what was saved into a new engine. SnapshotError for what cannot have been saved of such limits."""
+    try:
+        engine.fill(rows, names)
+    except ValueError as error:
+        raise SnapshotError(f"what was saved cannot be read: {error}") from None
 
 
 def memory_of_machine() -> int:
@@ -123,8 +155,8 @@ class LimiterMethods(Engine):
     """What a limiter offers beside the engine's own decisions; Limiter is this with the methods that must be fast."""
 
     __slots__ = (
-        "__weakref__", "_clock", "_exchange", "_limits", "_policies", "_replacing", "_tier_index", "_waiters",
-        "_warned", "name",
+        "__weakref__", "_clock", "_exchange", "_key", "_limits", "_on_full", "_policies", "_remembers", "_replacing",
+        "_tier_index", "_waiters", "_warned", "name", "shared",
     )  # fmt: skip
 
     def __init__(
@@ -138,6 +170,7 @@ class LimiterMethods(Engine):
         secret: bytes | None = None,
         clock: Clock | None = None,
         remember_names: bool = False,
+        shared: str | os.PathLike[str] | Segment | None = None,
         sync: str | Client | Sync | None = None,
     ) -> None:
         if hasattr(self, "_policies"):
@@ -147,34 +180,78 @@ class LimiterMethods(Engine):
             raise ValueError(f'on_full={shown(on_full)} must be "evict" or "deny"')
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name must be a str, not {type(name).__name__}")
-        by_tier: dict[str | None, list[Limit]] = {}
-        if limits or not tiers:
-            by_tier[None] = read_limits("limits", limits, algorithm)
-        if tiers is not None:
-            by_tier.update(read_tiers(tiers, algorithm))
-        wall_ns = read_clock(clock)
-        exchange = None if sync is None else self._exchange_of(read_sync(sync), name, secret)
-        if exchange is None:
-            policies = compile_policies(list(by_tier.values()), wall_ns)
+        by_tier = read_by_tier(limits, tiers, algorithm)
+        segment = None if shared is None else read_shared(shared)
+        self._begin(
+            by_tier,
+            capacity=capacity,
+            on_full=on_full,
+            name=name,
+            key=None if secret is None else read_secret(secret),
+            clock=clock,
+            remember_names=bool(remember_names),
+            segment=segment,
+            exchange=None if sync is None else self._exchange_of(read_sync(sync), name, secret, segment is not None),
+        )
+
+    def _begin(
+        self,
+        by_tier: Tiers,
+        *,
+        capacity: int | None,
+        on_full: Literal["evict", "deny"],
+        name: str | None,
+        key: bytes | None,
+        clock: Clock | None,
+        remember_names: bool,
+        segment: Segment | None,
+        exchange: Exchange | None = None,
+        saved: Snapshot | None = None,
+    ) -> None:
+        """Makes the limiter. key: the 16 bytes that key the hash, or None for some; saved: what it goes on from."""
+        wall_ns, age, rows = read_clock(clock), 0, None
+        if saved is not None:
+            age, rows = self._go_on(saved, by_tier, wall_ns, segment is not None)
+        opened = None
+        if segment is not None:
+            opened = self._join(segment, by_tier, capacity, on_full, exchange, key, clock, wall_ns, age, rows)
+            policies, capacity, key = opened.header.policies, opened.header.capacity, opened.header.secret
+            wall_ns = opened.header.wall_ns
+        elif exchange is None:
+            policies = compile_policies(list(by_tier.values()), wall_ns - age)
+            key = os.urandom(16) if key is None else key
         else:
-            options = exchange.options
+            options, key = exchange.options, exchange.secret
             policies = compile_shared(list(by_tier.values()), options.every_ns, options.kappa)
         tier_index = {tier: index for index, tier in enumerate(by_tier)}
-        super().__init__(
-            policies,
-            tier_index,
-            capacity=choose_capacity(capacity, policies[0]),
-            evict=on_full == "evict",
-            secret=read_secret(secret) if exchange is None else exchange.secret,
-            clock=clock,
-            remember=bool(remember_names),
-        )
+        try:
+            super().__init__(
+                policies,
+                tier_index,
+                capacity=choose_capacity(capacity, policies[0]),
+                evict=on_full == "evict",
+                secret=key,
+                clock=clock,
+                remember=remember_names,
+                **({"age": age} if opened is None else {"segment": opened}),
+            )
+        except BaseException:
+            if opened is not None:
+                os.close(opened.fd)
+            raise
+        if saved is not None and saved.secret == key:
+            names = dict(list(saved.names.items())[-2 * self.capacity :])
+            fill_with(self, rows if rows and opened is None else [b""] * len(policies[0]), names)
+        self.shared = None if segment is None else segment.path
         self._limits = by_tier
         self._policies = policies
+        self._key, self._on_full, self._remembers = key, on_full, remember_names
         self._replacing = threading.Lock()  # one replacement at a time; decisions take no part in it
         self._tier_index = tier_index
         self._clock = clock
         self._waiters = Waiters(clock)
+        if segment is not None:
+            self._attend()
         self._exchange = exchange
         self._warned = False
         self.name = name
@@ -182,12 +259,187 @@ class LimiterMethods(Engine):
             exchange.start(self, policies, self._waiters, wall_ns=wall_ns, steady=clock is None)
 
     @staticmethod
-    def _exchange_of(options: Sync, name: str | None, secret: bytes | None) -> Exchange:
-        from penstock.sync.exchange import Exchange  # here, because most limiters need no asyncio and no Redis
-
+    def _exchange_of(options: Sync, name: str | None, secret: bytes | None, host: bool) -> Exchange:
         if secret is not None:
             raise ValueError("secret is for limiters of one process; with sync it is given as Sync(url, secret=…)")
+        if host:
+            from penstock.sync.host import HostExchange
+
+            return HostExchange(options, name)
+        from penstock.sync.exchange import Exchange  # here, because most limiters need no asyncio and no Redis
+
         return Exchange(options, name)
+
+    def _attend(self) -> None:
+        """What a limiter on a segment needs beside its tables."""
+        from penstock.segment.fork import joined
+        from penstock.segment.listener import Listener
+
+        joined(self)
+        self._waiters.joined = Listener(self, self._waiters).start
+
+    @staticmethod
+    def _join(
+        segment: Segment,
+        by_tier: Tiers,
+        capacity: int | None,
+        on_full: str,
+        exchange: Exchange | None,
+        key: bytes | None,
+        clock: Clock | None,
+        wall_ns: int,
+        age: int,
+        rows: list[bytes] | None,
+    ) -> Opened:
+        """The segment with these settings, made if there is none. rows: what a new one begins with, at this age; one
+        that is there has newer ones, under a key of its own."""
+        from penstock.segment.file import join  # here, because most limiters are of one process
+        from penstock.segment.header import Header, boottime_ns, difference
+
+        tiers = list(by_tier.values())
+        kind = "the system's" if clock is None else "given"
+        synced = "no"
+        if exchange is not None:
+            strict = "strictly, " if exchange.options.strict else ""
+            synced = f"as {exchange.name!r}, {strict}every {exchange.options.every:g} s"
+            key = exchange.secret
+
+        def compiled(born_ns: int) -> list[list[Policy]]:
+            if exchange is None:
+                return for_segment(compile_policies(tiers, born_ns))
+            if any(isinstance(limit, Concurrency) for limit in tiers[0]):
+                raise ValueError("a Concurrency limit can be shared= by a host or sync= through Redis, not both")
+            return compile_shared(tiers, exchange.options.every_ns, exchange.options.kappa)
+
+        policies = compiled(wall_ns - age)
+        keys = choose_capacity(capacity, policies[0], SEGMENT_DEFAULT)
+
+        def make() -> Header:
+            birth_ns = (boottime_ns() if clock is None else clock.now_ns()) - age
+            secret = os.urandom(16) if key is None else key
+            return Header(by_tier, policies, keys, on_full, secret, kind, synced, birth_ns, wall_ns - age)
+
+        def fill(opened: Opened) -> None:
+            try:
+                engine = Engine(
+                    policies,
+                    {tier: index for index, tier in enumerate(by_tier)},
+                    capacity=keys,
+                    evict=False,
+                    secret=opened.header.secret,
+                    clock=clock,
+                    remember=False,
+                    segment=opened,
+                )
+            except BaseException:
+                os.close(opened.fd)
+                raise
+            fill_with(engine, rows or [], {})
+
+        def differs(found: Header) -> str | None:
+            wanted = {"on_full": on_full, "clock": kind, "sync": synced}
+            there = {"on_full": found.on_full, "clock": found.clock, "sync": found.sync}
+            same = list(by_tier) == list(found.limits) and compiled(found.wall_ns) == found.policies
+            if not same:  # else they may still be written in other ways
+                wanted["limits"], there["limits"] = wording(by_tier), wording(found.limits)
+            if capacity is not None and rows is None:
+                wanted["capacity"], there["capacity"] = str(capacity), str(found.capacity)
+            if wrong := difference(wanted, there):
+                return wrong
+            if key is not None and rows is None and key != found.secret:
+                return "another secret"
+            return None if same else "this penstock computes otherwise with the same limits; use another name"
+
+        return join(segment, make, differs, None if rows is None else fill)
+
+    @staticmethod
+    def _go_on(saved: Snapshot, by_tier: Tiers, wall_ns: int, shared: bool) -> tuple[int, list[bytes]]:
+        """The age of a limiter that goes on from what was saved, and its rows. SnapshotError for what are none."""
+        from penstock.snapshot import go_on
+
+        policies = compile_policies(list(by_tier.values()), wall_ns)
+        try:
+            return go_on(saved, wall_ns, for_segment(policies) if shared else policies)
+        except UNREADABLE as error:
+            raise SnapshotError(f"what was saved cannot be read: {error}") from None
+
+    # ---- saving and loading ----
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Put what counts against every key into a file, for `load`, in place of what was there.
+
+        The file is written whole before it gets its name, with mode 0600: it has the secret, and the names that are
+        remembered. Others may decide meanwhile: each key is saved as it was at one moment, not all at the same. What is
+        held of Concurrency limits is not saved, nor are counters. Raises SnapshotError, and what was there stays, when
+        the file cannot be written; ValueError with sync=, where it is Redis that counts.
+        """
+        from penstock.snapshot import Snapshot, scales_of, write
+
+        if self._exchange is not None:
+            raise ValueError("limits that are shared with sync= cannot be saved: what counts is in Redis")
+        path = os.path.abspath(os.fsdecode(path))
+        with self._replacing:
+            limits, policies, rows = dict(self._limits), self._policies, self.rows()
+        now_ns = self.now_ns()  # before the other clock: what is loaded is rather late than early
+        snapshot = Snapshot(
+            limits=limits,
+            scales=scales_of(policies),
+            capacity=self.capacity,
+            on_full=self._on_full,
+            name=self.name,
+            secret=self._key,
+            remember_names=self._remembers,
+            names=self.remembered(),
+            counters=self.counters(),
+            now_ns=now_ns,
+            wall_ns=read_clock(self._clock),
+            rows=rows,
+        )
+        write(path, snapshot)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *limits: Rates,
+        algorithm: Algorithm = "token-bucket",
+        tiers: Mapping[str, Rates | Sequence[Rates]] | None = None,
+        capacity: int | None = None,
+        name: str | None = None,
+        clock: Clock | None = None,
+        shared: str | os.PathLike[str] | Segment | None = None,
+    ) -> Self:
+        """A limiter that goes on from a saved one: what counted then counts now, less what time has made good since.
+
+        That is wall time; where it was set back, none has passed. limits, tiers: need not be given; if they are, they
+        must be those that were saved (ValueError). capacity, name: others than were saved; with less capacity the keys
+        that owe least are left out where there is no place for them (`stats().evicted`). shared: as for a Limiter; who
+        makes the segment fills it, and one that is there is joined as it is, for it knows better than the file. Raises
+        SnapshotError for a file that is damaged, cut off, of a later version or no saved limiter.
+        """
+        from penstock.snapshot import read
+
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"name must be a str, not {type(name).__name__}")
+        check_algorithm(algorithm)
+        saved = read(os.path.abspath(os.fsdecode(path)))
+        if limits or tiers is not None:
+            wanted = read_by_tier(limits, tiers, algorithm)
+            if meaning(wanted) != meaning(saved.limits):
+                raise ValueError(f"limits {wording(wanted)} are not those that were saved: {wording(saved.limits)}")
+        limiter = cls.__new__(cls)
+        limiter._begin(
+            saved.limits,
+            capacity=saved.capacity if capacity is None else capacity,
+            on_full=cast(Literal["evict", "deny"], saved.on_full),
+            name=saved.name if name is None else name,
+            key=saved.secret,
+            clock=clock,
+            remember_names=saved.remember_names,
+            segment=None if shared is None else read_shared(shared),
+            saved=saved,
+        )
+        return limiter
 
     # ---- taking and giving back ----
 
@@ -319,10 +571,19 @@ class LimiterMethods(Engine):
     def _wake(self, key: Key) -> None:
         if self._waiters.any(fingerprint := self.fingerprint(key)):
             self._waiters.wake(fingerprint)
+        if self.shared is not None:
+            self.ring(fingerprint)
 
     def _wake_all(self, fingerprints: Sequence[int]) -> None:
         for fingerprint in fingerprints:
             self._waiters.wake(fingerprint)
+            if self.shared is not None:
+                self.ring(fingerprint)
+
+    def _rejoined(self) -> None:
+        """In a forked child, once it has a seat of its own in the segment."""
+        if self._exchange is not None:
+            self._exchange.rejoined(self)
 
     def _holds(self) -> bool:
         return any(isinstance(limit, Concurrency) for limit in next(iter(self._limits.values())))
@@ -407,8 +668,10 @@ class LimiterMethods(Engine):
         another `per`, a log of another `per` or longer than the longest it was made for. Instances that share limits
         replace them one by one; until all have, Redis merges each batch by the limits it came with.
         """
+        if self.shared is not None:
+            raise SegmentError("the limits of a shared segment are those it was made with; use another name for others")
         check_algorithm(algorithm)
-        changed: dict[str | None, list[Limit]] = {}
+        changed: Tiers = {}
         if limits:
             if None not in self._limits:
                 raise ValueError(f"this limiter has only named tiers: {', '.join(map(repr, self._limits))}")
@@ -460,10 +723,7 @@ class LimiterMethods(Engine):
     def top(self, n: int = 10) -> list[TopKey]:
         """The n keys that were refused most, then those that have spent most; reads the whole table."""
         check_count("n", n)
-        denied = dict(self.denied_keys())
-        found = denied.keys() | {fingerprint for fingerprint, _, _ in self.spending(n)}
-        keys = [TopKey(one, self.name_of(one), denied.get(one, 0), self.spent(one)) for one in found]
-        return sorted(keys, key=lambda key: (-key.denied, -key.spent, key.fingerprint))[:n]
+        return top_keys(self, n)
 
     def close(self) -> None:
         """End every wait. Decisions still work; the memory goes with the object.
@@ -498,11 +758,7 @@ class LimiterMethods(Engine):
 
     def __repr__(self) -> str:
         named = "" if self.name is None else f" {self.name!r}"
-        limits = "; ".join(
-            ("" if tier is None else f"{tier}: ") + ", ".join(map(repr, limits))
-            for tier, limits in self._limits.items()
-        )
-        return f"<Limiter{named} {limits}>"
+        return f"<Limiter{named} {wording(self._limits)}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Limiter cannot be copied or pickled: its counters are live; make one in each process")
@@ -520,7 +776,9 @@ class Limiter(LimiterMethods):
     can name them. sync: a URL, a redis-py client or a Sync; all limiters of one name and Redis share their limits, so
     their limits must be the same. `hit` and `check` never wait for Redis and raise nothing on its account.
 
-    Safe from any thread; no decision takes a lock. After a fork, each process has its own copy.
+    shared: a name, a path or a Segment; all processes of this host that open the same one decide on the same tables.
+
+    Safe from any thread; no decision takes a lock. After a fork, each process has its own copy, unless it is shared.
 
     >>> limiter = Limiter("2/minute")
     >>> [limiter.hit("ip:203.0.113.7") for _ in range(3)]

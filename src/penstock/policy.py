@@ -25,6 +25,9 @@ SHARED_BUCKET, SHARED_FIXED, SHARED_SLIDING, SHARED_HELD = range(4)
 KAPPA_ONE = 2**16
 CAP_MOST = 2**20 - 1
 SHARED_TAIL_WORDS = 23
+HELD_BITS = 32
+"""Of a Concurrency word in a segment, for the count; the rest is its version."""
+HELD_TAIL_WORDS = 64
 
 HORIZON = 2**57
 """Nanoseconds (4.5 years) that a limiter can run for; past that its time stands still."""
@@ -70,6 +73,8 @@ class Policy(NamedTuple):
             return self.ring + 1
         if self.algorithm == SHARED:
             return SHARED_TAIL_WORDS
+        if self.algorithm == CONCURRENCY:
+            return HELD_TAIL_WORDS if self.count_bits else 0
         return 2 if self.first_hit else 0
 
 
@@ -87,6 +92,20 @@ def compile_policies(tiers: Sequence[Sequence[Limit]], wall_ns: int) -> list[lis
         [_compile(limit, tier, tag_bits, wall_ns, most[i]) for i, limit in enumerate(limits)]
         for tier, limits in enumerate(tiers)
     ]
+
+
+def for_segment(tiers: Sequence[Sequence[Policy]]) -> list[list[Policy]]:
+    """The same policies for tables that several processes have: what each of them holds is noted beside the word, so
+    that it comes back when one dies. Raises ValueError for a Concurrency limit too large for that."""
+    return [[_for_segment(policy) for policy in limits] for limits in tiers]
+
+
+def _for_segment(policy: Policy) -> Policy:
+    if policy.algorithm != CONCURRENCY:
+        return policy
+    if policy.limit >= 2 ** (HELD_BITS - 1):
+        raise ValueError(f"Concurrency({policy.limit}) is too large to be shared: at most {2 ** (HELD_BITS - 1) - 1}")
+    return policy._replace(count_bits=HELD_BITS)
 
 
 INTERVAL_LEAST_NS = 5_000_000

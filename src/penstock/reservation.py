@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from penstock.decision import Decision
@@ -65,7 +66,7 @@ class Hold:
     without end). A hold that is dropped while inside gives back too. One block at a time.
     """
 
-    __slots__ = ("_cost", "_held", "_inside", "_key", "_limiter", "_tier", "_timeout")
+    __slots__ = ("_cost", "_held", "_inside", "_key", "_limiter", "_process", "_tier", "_timeout")
 
     def __init__(self, limiter: LimiterMethods, key: Key, cost: int, tier: str | None, timeout: float | None) -> None:
         self._held = False
@@ -85,6 +86,7 @@ class Hold:
         if not decision:
             raise RateLimited(decision)
         self._held = True
+        self._process = os.getpid()
         return decision
 
     def __enter__(self) -> Decision:
@@ -120,4 +122,5 @@ class Hold:
     def _give_back(self) -> None:
         if self._held:
             self._held = self._inside = False
-            self._limiter.release(self._key, self._cost, self._tier)
+            if self._process == os.getpid() or not self._limiter.shared:  # of one table for all, the parent gives back
+                self._limiter.release(self._key, self._cost, self._tier)

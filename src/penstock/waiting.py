@@ -29,6 +29,8 @@ class Waiters:
 
     def __init__(self, clock: Clock | None) -> None:
         self._clock = clock
+        self.joined: Callable[[], None] = lambda: None
+        """Called whenever somebody has joined a queue."""
         self._watch = getattr(clock, "watch", None)
         self._begin()
 
@@ -84,6 +86,11 @@ class Waiters:
                 queue = self._queues[fingerprint] = deque()
             queue.append(wake)
             self._units[fingerprint] = self._units.get(fingerprint, 0) + units
+        try:
+            self.joined()
+        except BaseException:
+            self._leave(fingerprint, wake, units)
+            raise
 
     def _leave(self, fingerprint: int, wake: Callable[[], None], units: int) -> None:
         """Leaves the queue from any place in it; a new head is told."""

@@ -7,6 +7,8 @@ times    a log's times against the standard library's, and the quick way against
 logs     log lines of every format: blocks read as a whole and line by line, to the same result
 files    log files, compressed and damaged: read, or refused with one kind of error
 history  a history of calls, native and reference: the same answers and errors
+saved    files of saved limiters, damaged and forged: refused with one kind of error, or the same to both engines
+segment  segments' files, damaged and forged: refused with one kind of error, or looked at without harm
 
 numbers and decisions, the targets of the core in C, are core.c.
 """
@@ -31,12 +33,15 @@ sys.path[:0] = [str(TESTS / "fuzz"), str(TESTS / "parity"), str(TESTS)]
 
 import numpy  # noqa: E402
 from choices import Fuzzed  # noqa: E402
-from engines import SECRET, make_engine, manual_clock  # noqa: E402
+from engines import SECRET, engine_of, make_engine, manual_clock  # noqa: E402
 from histories import draw_history, draw_world  # noqa: E402
 from test_histories import Twins  # noqa: E402
 
-from penstock.errors import RateSyntaxError  # noqa: E402
+from penstock import native, snapshot  # noqa: E402
+from penstock._rows import rows_in  # noqa: E402
+from penstock.errors import RateSyntaxError, SegmentError, SnapshotError  # noqa: E402
 from penstock.keys import encode, fingerprint  # noqa: E402
+from penstock.policy import compile_policies  # noqa: E402
 from penstock.rate import (  # noqa: E402
     FixedWindow,
     Limit,
@@ -51,6 +56,14 @@ from penstock.replay.limits import rate_text  # noqa: E402
 from penstock.replay.logs import FORMATS, Manner, open_reader  # noqa: E402
 from penstock.replay.times import MOST_NS, NS, Times, time_ns  # noqa: E402
 from penstock.replay.trace import Trace  # noqa: E402
+from penstock.segment import file as segment_file  # noqa: E402
+from penstock.segment.header import Header  # noqa: E402
+from penstock.written import UNREADABLE  # noqa: E402
+
+if native:
+    from penstock._core import CAN_SHARE, segment_bytes
+else:
+    CAN_SHARE = False
 
 try:
     import pyarrow
@@ -374,6 +387,68 @@ def history(data: bytes) -> None:
     for op in limited(draw_history(fuzzed, world), 300):
         twins.do(op)
     twins.compare()
+
+
+# ---- what is read from files: saved limiters and segments ----
+
+
+@target
+def saved(data: bytes) -> None:
+    """The input is a file; its digest is made right, so that what is behind it is tried too."""
+    refused_or(SnapshotError, lambda: snapshot.unpack(data, "file"))
+    head, rest = min(int.from_bytes(data[20:24], "little"), len(data)), data[64:]
+    start = snapshot._PRELUDE.pack(snapshot.MAGIC, snapshot.VERSION, head, 64 + len(rest), b"")[:32]
+    forged = start + snapshot.digest_of((start, rest)) + rest
+    found = refused_or(SnapshotError, lambda: snapshot.unpack(forged, "file"))
+    if isinstance(found, SnapshotError):
+        assert str(found).startswith("file ")
+        return
+    assert snapshot.unpack(b"".join(snapshot.pack(found)), "file") == found
+    policies = compile_policies(list(found.limits.values()), found.wall_ns)
+    gone_on = refused_or(UNREADABLE, lambda: snapshot.go_on(found, found.wall_ns + 10**9, policies))
+    if not isinstance(gone_on, tuple):
+        return
+    age, rows = gone_on
+    told = []
+    for backend in ("native", "reference"):
+        engine = engine_of(backend)(
+            policies, {tier: index for index, tier in enumerate(found.limits)}, capacity=20_000, evict=True,
+            secret=found.secret, clock=manual_clock(), remember=True, age=age,
+        )  # fmt: skip
+        wrong = refused_or(ValueError, lambda engine=engine: engine.fill(rows, found.names))
+        told.append((wrong is not None, [sorted(rows_in(section)) for section in engine.rows()], engine.spending(99)))
+    assert told[0] == told[1], f"{told[0]}, the reference: {told[1]}"
+
+
+@target
+def segment(data: bytes) -> None:
+    """The input is a whole file, or the JSON of one in which all else is right."""
+    if not CAN_SHARE:
+        return
+    fuzzed = Fuzzed(data)
+    raw, packed = fuzzed.integer(0, 7) == 0, data[1:]
+    content, size = packed, len(packed)
+    if not raw:
+        prelude = segment_file._Prelude(packed, 0, segment_file.boot())
+        header = refused_or(UNREADABLE, lambda: Header.unpacked(packed))
+        size = prelude.start
+        if isinstance(header, Header) and header.capacity * (1 + sum(header.tail_words)) < 2**20:
+            size += segment_bytes(header.capacity, header.tail_words, header.shared)
+        content = prelude._replace(whole=size).written()
+    with open(_file.name, "wb") as file:
+        file.write(content)
+        file.truncate(size)
+    opened = refused_or(SegmentError, lambda: segment_file.look(_file.name))
+    if isinstance(opened, SegmentError):
+        assert _file.name in str(opened)
+        return
+    tiers = {tier: index for index, tier in enumerate(opened.header.limits)}
+    engine = engine_of("native")(
+        opened.header.policies, tiers, capacity=opened.header.capacity, evict=True, secret=opened.header.secret,
+        clock=None, remember=False, segment=opened,
+    )  # fmt: skip
+    assert (engine.live(), engine.spending(9), engine.counters()) == (0, [], (0, 0, 0))
+    assert (engine.seats(), engine.holders(), engine.denied_keys()) == ([], [], [])
 
 
 def limited(ops: Iterable[Any], most: int) -> Iterable[Any]:

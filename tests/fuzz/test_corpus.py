@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 CC = shutil.which(os.environ.get("CC", "gcc"))
 SECONDS = 0.7
 """For random inputs, each target; marked soak, ninety times that."""
-NEED_BOTH = {"keys", "columns", "history"}
+NEED_BOTH = {"keys", "columns", "history", "saved"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -93,7 +93,7 @@ def test_core(broken: bool, tmp_path: Path) -> None:
         shutil.copytree(HERE.parent.parent / "ext", ext)
         header = ext / "algorithms" / "concurrency.h"
         right = header.read_text()
-        wrong = right.replace("word <= p->limit - cost", "word < p->limit - cost")
+        wrong = right.replace("held <= p->limit - cost", "held < p->limit - cost")
         assert wrong != right
         header.write_text(wrong)
     machine = ["-mcx16"] if os.uname().machine in ("x86_64", "amd64") else []

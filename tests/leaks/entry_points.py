@@ -7,6 +7,7 @@ new entry point cannot be forgotten. A variant makes its own limiters, so that w
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import copy
 import ctypes
@@ -14,8 +15,12 @@ import functools
 import itertools
 import os
 import pickle
+import shutil
 import struct
+import sys
+import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -33,6 +38,8 @@ from penstock import (
     RateLimited,
     RateSyntaxError,
     Reservation,
+    Segment,
+    SegmentError,
     SlidingLog,
     SlidingWindow,
     Stats,
@@ -41,7 +48,7 @@ from penstock import (
     TopKey,
 )
 from penstock.clock import ManualClock, SystemClock
-from penstock.policy import Policy, compile_policies, compile_shared, replace_policies
+from penstock.policy import Policy, compile_policies, compile_shared, for_segment, replace_policies
 
 try:
     import pyarrow
@@ -76,6 +83,8 @@ Make = Callable[[str], Iterable[Variant]]
 """The variants of an entry point on a backend."""
 
 CASES: dict[str, Make] = {}
+NATIVE_ONLY: set[str] = set()
+"""Those of CASES that the reference does not have."""
 
 # ---- the surface ----
 
@@ -623,6 +632,112 @@ def _(backend: str) -> Iterator[Variant]:
         yield variant(f"{name} of limits of its own", getattr(limiter, name), *arguments, fails=MISFITS)
 
 
+# ---- segments ----
+
+SEGMENTS = tempfile.TemporaryDirectory()
+"""Where the segments are."""
+atexit.register(SEGMENTS.cleanup)
+CAN_SHARE = penstock.native and sys.platform == "linux"
+OF_SEGMENTS = ("fd", "rejoin", "seats", "holders", "clear_dead", "ring", "listen", "heard", "sleep")
+OF_HOSTS = ("lead", "fleet", "wait_here", "waited_elsewhere", "leave_forgotten", "forgotten", "urge", "rest")
+NATIVE_ONLY.update(f"{owner}.{name}" for owner in ("Engine", "Limiter") for name in (*OF_SEGMENTS, *OF_HOSTS))
+
+
+def on_segment(name: str, *limits: Any, hosts: bool = False) -> Any:
+    """An engine on the segment of this name; hosts: of limits that are shared through Redis, too."""
+    from penstock.segment.file import join
+    from penstock.segment.header import Header, boottime_ns
+
+    rates = [TokenBucket(50)] if hosts else list(limits) or LIMITS["several"]
+    policies = compile_shared([rates], 50_000_000, 0.5) if hosts else for_segment(compile_policies([rates], 0))
+    header = Header({None: rates}, policies, 8, "evict", SECRET, "the system's", "no", boottime_ns(), time.time_ns())
+    opened = join(Segment(path=os.path.join(SEGMENTS.name, name)), lambda: header, lambda _: None)
+    return engine_of("native")(
+        policies, {None: 0}, capacity=8, evict=True, secret=SECRET, clock=None, remember=False, segment=opened
+    )
+
+
+def rejoined(engine: Any) -> None:
+    """What a forked child does."""
+    engine.rejoin(os.open(f"/proc/self/fd/{engine.fd}", os.O_RDWR | os.O_CLOEXEC))
+    assert engine.hit("a")
+    engine.release("a")
+
+
+@case(*(f"{owner}.{name}" for owner in ("Engine", "Limiter") for name in OF_SEGMENTS))
+def _(backend: str) -> Iterator[Variant]:
+    if backend == "reference" or not CAN_SHARE:
+        return
+    for name, limits in LIMITS.items():
+        engine = on_segment(name, *limits)
+        for method in ("hit", "release", "refund", "check", "peek", "reset", "force"):
+            yield variant(f"{method} of {name}", getattr(engine, method), "a")
+    engine = on_segment("many")
+    for method, arguments in {"seats": (), "clear_dead": (), "heard": (), "ring": (7,), "sleep": (2**40, 1)}.items():
+        yield variant(method, getattr(engine, method), *arguments)
+    holder = on_segment("holder", Concurrency(9))
+    holder.hit("a", 5)
+    yield variant("holders", holder.holders)
+    yield variant("fd", getattr, engine, "fd")
+    yield variant("to and fro", lambda: [engine.listen(on) for on in (True, True, False, False)])
+    yield Variant("rejoined", functools.partial(rejoined, on_segment("rejoined", Concurrency(9))))
+    yield variant("no descriptor", engine.rejoin, "x", fails=(TypeError,))
+    yield variant("no number", engine.ring, "x", fails=(TypeError,))
+    private = used("Engine", backend)
+    for method, arguments in {"rejoin": (None,), "heard": (), "sleep": (0, 1)}.items():
+        yield variant(f"{method} without a segment", getattr(private, method), *arguments, fails=(RuntimeError,))
+    for method in ("seats", "holders", "clear_dead"):
+        yield variant(f"{method} of one process", getattr(private, method))
+
+
+@case(*(f"{owner}.{name}" for owner in ("Engine", "Limiter") for name in OF_HOSTS))
+def _(backend: str) -> Iterator[Variant]:
+    if backend == "reference" or not CAN_SHARE:
+        return
+    engine, other = on_segment("host", hosts=True), on_segment("host", hosts=True)
+    calls: dict[str, tuple[Any, ...]] = {"lead": (), "fleet": (), "waited_elsewhere": (), "forgotten": (), "urge": (7,)}
+    calls |= {"wait_here": ({7: 3, 2**63: 1},), "leave_forgotten": (7,), "rest": (2**40, 1)}
+    for method, arguments in calls.items():
+        yield variant(method, getattr(engine, method), *arguments)
+    yield variant("all is forgotten", lambda: (engine.leave_forgotten(None), other.forgotten()))
+    yield variant("waited for elsewhere", lambda: (engine.wait_here({9: 1}), other.waited_elsewhere()))
+    yield variant("no number", engine.urge, "x", fails=(TypeError,))
+    yield variant("no dict", engine.wait_here, [], fails=(TypeError,))
+    yield variant("no units", engine.wait_here, {7: "x"}, fails=(TypeError,))
+    for private in (used("Engine", backend), sharing(backend)):
+        for method, arguments in calls.items():
+            if method != "fleet":
+                yield variant(f"{method} without a segment", getattr(private, method), *arguments, fails=MISFITS)
+
+
+@case("Segment.__init__", "Segment.__repr__", "Segment.path", "Segment.group", "Limiter.shared")
+def _(backend: str) -> Iterator[Variant]:
+    for named in ({"name": "a"}, {"path": "a"}, {"path": "a", "group": True}, {"path": b"a"}):
+        yield variant(f"{named}", lambda named=named: [getattr(Segment(**named), name) for name in ("path", "group")])
+        yield variant(f"repr of {named}", repr, Segment(**named))
+    for wrong in ({}, {"name": 5}, {"name": ""}, {"name": "a", "path": "a"}, {"path": 5}, {"path": "a", "group": 1}):
+        yield variant(f"wrong {wrong}", Segment, **wrong, fails=(TypeError, ValueError))
+    yield variant("of its own", getattr, used("Limiter", backend), "shared")
+    if backend == "reference" or not CAN_SHARE:
+        return
+    cls, path = limiter_of(backend), Segment(path=os.path.join(SEGMENTS.name, "limiter"))
+    yield variant("opened and dropped", lambda: cls("5/minute", shared=path).hit("a"))
+    stays = cls("5/minute", shared=path)
+    yield variant("shared", getattr, stays, "shared")
+    yield variant("others", lambda: cls("6/minute", shared=path), fails=(SegmentError,))
+    yield variant("replaced", stays.replace, "6/minute", fails=(SegmentError,))
+    made = Segment(path=os.path.join(SEGMENTS.name, "made"))
+
+    def anew() -> None:
+        cls("5/minute", Concurrency(3), shared=made, capacity=64).hit("a")
+        os.unlink(made.path)
+
+    yield Variant("made and removed", anew)
+    os.mkdir(os.path.join(SEGMENTS.name, "folder"))
+    folder = Segment(path=os.path.join(SEGMENTS.name, "folder"))
+    yield variant("a folder", lambda: cls("5/minute", shared=folder), fails=(SegmentError,))
+
+
 @case("Sync.__init__")
 def _(backend: str) -> Iterator[Variant]:
     yield Variant("its values", lambda: [getattr(Sync("redis://x"), name) for name in ("every_ns", "kappa", "target")])
@@ -640,6 +755,39 @@ for _owner in ("Limiter", "Engine"):
 for _method in ("stats", "close", "__repr__", "__enter__"):
     CASES[f"Limiter.{_method}"] = whole("Limiter", _method)
 CASES["Limiter.__exit__"] = whole("Limiter", "__exit__", None, None, None)
+
+
+@case("Engine.rows", "Engine.fill", "Engine.remembered", "Limiter.rows", "Limiter.fill", "Limiter.remembered")
+def _(backend: str) -> Iterator[Variant]:
+    rows = used("Engine", backend).rows()
+    for owner in ("Limiter", "Engine"):
+        target = used(owner, backend)
+        yield variant(f"{owner}.rows", target.rows)
+        yield variant(f"{owner}.remembered", target.remembered)
+        yield variant(f"{owner}.fill", target.fill, rows, {5: "a"})
+        yield variant(f"{owner}.fill with too much", target.fill, [*rows, b""], {}, fails=(ValueError,))
+        yield variant(f"{owner}.fill with nonsense", target.fill, [b"x" * 9] * len(rows), {}, fails=(ValueError,))
+        yield variant(f"{owner}.fill with no bytes", target.fill, [5] * len(rows), {}, fails=(TypeError,))
+
+
+@case("Limiter.save", "Limiter.load")
+def _(backend: str) -> Iterator[Variant]:
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    cls, limiter, path = limiter_of(backend), used("Limiter", backend), os.path.join(folder, "state")
+    limiter.save(path)
+    damaged = os.path.join(folder, "damaged")
+    with open(path, "rb") as file, open(damaged, "wb") as other:
+        other.write(file.read()[:-1] + b"x")
+    yield variant("save", limiter.save, path)
+    yield variant("load", cls.load, path)
+    yield variant("smaller", cls.load, path, capacity=1, name="n")
+    yield variant("nowhere to save", limiter.save, os.path.join(folder, "no", "x"), fails=(penstock.SnapshotError,))
+    yield variant("no path", limiter.save, 5, fails=(TypeError,))
+    for wrong in (folder, damaged, os.path.join(folder, "nothing")):
+        yield variant(f"nothing to load in {wrong[-8:]}", cls.load, wrong, fails=(penstock.SnapshotError,))
+    yield variant("other limits", cls.load, path, "7/minute", fails=(ValueError,))
+    yield variant("wrong limits", cls.load, path, 5, fails=(TypeError,))
 
 
 @case("Limiter.top")
@@ -994,10 +1142,11 @@ def _(backend: str) -> Iterator[Variant]:
 
 
 @case("PenstockError.__init__", "RateSyntaxError.__init__", "CostTooLarge.__init__", "RateLimited.__init__",
-      "SyncError.__init__", "SegmentError.__init__")  # fmt: skip
+      "SyncError.__init__", "SegmentError.__init__", "SnapshotError.__init__")  # fmt: skip
 def _(backend: str) -> Iterator[Variant]:
     decision = used("Limiter", backend).peek("a")
-    for cls in (penstock.PenstockError, CostTooLarge, penstock.SyncError, penstock.SegmentError):
+    own = penstock.SyncError, penstock.SegmentError, penstock.SnapshotError
+    for cls in (penstock.PenstockError, CostTooLarge, *own):
         yield variant(cls.__name__, lambda cls=cls: pickle.loads(pickle.dumps(cls("text"))))
     yield variant("RateSyntaxError", lambda: pickle.loads(pickle.dumps(RateSyntaxError("5/x" * 100, 2, "why"))))
     yield variant("RateLimited", lambda: pickle.loads(pickle.dumps(RateLimited(decision))))

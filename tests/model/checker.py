@@ -59,6 +59,11 @@ def models() -> list[Model]:
     return found
 
 
+def scenes() -> list[str]:
+    """The names of all scenes of holds.c."""
+    return re.findall(r'\{\.name = "([a-z-]+)"', (HERE / "holds.c").read_text())
+
+
 def compile_c(arguments: list[str]) -> None:
     """One run of the compiler; its errors and warnings are ours."""
     assert CC is not None
@@ -74,7 +79,7 @@ def build_explorer(folder: Path) -> Path:
 
 
 def build(folder: Path, source: str, explorer: Path) -> Path:
-    """protocols.c or litmus.c over the headers as they are; `source` without its suffix."""
+    """protocols.c, holds.c or litmus.c over the headers as they are; `source` without its suffix."""
     out = folder / source
     include = [f"-I{HERE}", f"-I{EXT}"]
     program = str(HERE / f"{source}.c")
@@ -83,19 +88,20 @@ def build(folder: Path, source: str, explorer: Path) -> Path:
 
 
 def build_mutant(folder: Path, mutant: Mutant, explorer: Path) -> Path:
-    """protocols.c over broken copies of the headers. A change whose text is not there exactly once is an error."""
+    """The mutant's program over broken copies of the headers. A change whose text is not there exactly once is an
+    error."""
     shutil.copytree(EXT, folder / "ext", ignore=shutil.ignore_patterns("*.pyx", "*.pxd", "*.md"))
-    for name in ("protocols.c", "models.h", "explore.h", "spec.h", "words.h"):
+    for name in ("protocols.c", "holds.c", "models.h", "explore.h", "spec.h", "words.h"):
         shutil.copy(HERE / name, folder)
     for name, text, broken in mutant.changes:
         path = folder / name if name == "words.h" else folder / "ext" / name
         whole = path.read_text()
         assert whole.count(text) == 1, f"{name} has this {whole.count(text)} times:\n{text}"
         path.write_text(whole.replace(text, broken))
-    out = folder / "protocols"
+    out = folder / mutant.program
     # Its runs are short, as they end with the first violation: compiling takes longer than what optimisation gains.
     include = [f"-I{folder}", f"-I{folder / 'ext'}"]
-    compile_c(["-O0", *LOOSE, *include, str(folder / "protocols.c"), str(explorer), "-lm", "-o", str(out)])
+    compile_c(["-O0", *LOOSE, *include, str(folder / f"{mutant.program}.c"), str(explorer), "-lm", "-o", str(out)])
     return out
 
 

@@ -22,12 +22,18 @@ class Mutant(NamedTuple):
 
     @property
     def protocol(self) -> str:
-        """The protocol that is broken: a heading of models.h."""
+        """The protocol that is broken: a heading of models.h, or "holds"."""
         return self.name.split(":")[0]
+
+    @property
+    def program(self) -> str:
+        """The program whose models are its killers."""
+        return "holds" if self.protocol == "holds" else "protocols"
 
 
 TABLE, LIMITER, CELLS = "table/table.h", "limiter.h", "stats/cells.h"
 WINDOW, LOG, FIXED = "algorithms/sliding_window.h", "algorithms/sliding_log.h", "algorithms/fixed_window.h"
+HOLDS, CONCURRENCY = "segment/holds.h", "algorithms/concurrency.h"
 WORDS = "words.h"
 """The model's own words, for what atomics.h promises."""
 
@@ -56,7 +62,7 @@ MUTANTS = (
     ),
     Mutant(
         "claim: nonces are used again",
-        ((CELLS, "return ps_count(caller, &caller.cell->claims, 1) * PS_CELLS + caller.number;", "return caller.number & 0;"),),
+        ((CELLS, "return ps_count(caller, &caller.cell->claims, 1) * PS_NONCE_CELLS + caller.number;", "return caller.number & 0;"),),
         (("claim-three-beside-expiring", "sc"), ("claim-three-beside-expiring", "c11")),
     ),
     Mutant(
@@ -356,6 +362,55 @@ MUTANTS = (
         "limits: the one that refuses gives back as well",
         ((LIMITER, "            while (i-- > 0) {", "            for (i++; i-- > 0;) {"),),
         (("limits-fixed", "sc"), ("limits-fixed", "c11")),
+    ),
+    # ---- holds ----
+    Mutant(
+        "holds: an entry is read while its seat is in transit",
+        ((HOLDS, "        while (ps_load_seq(&commons->seats[seat].transit))", "        while (false)"),),
+        (("no-longer-noted", "sc"), ("no-longer-noted", "c11")),
+    ),
+    Mutant(
+        "holds: nobody looks whether a seat came to be in transit before the entries were read",
+        ((HOLDS, "if (!ps_seat_in(dead, seat) && ps_load_seq(&commons->seats[seat].transit))", "if (false)"),),
+        (("one-for-another", "sc"), ("given-back-elsewhere", "c11")),
+    ),
+    Mutant(
+        "holds: a dead seat's entry is lowered last",
+        (
+            (
+                HOLDS,
+                "        if (ps_seat_in(dead, seat))\n            ps_held_less(tail, seat, UINT32_MAX);\n    for (unsigned tries",
+                "        if (false)\n            ps_held_less(tail, seat, UINT32_MAX);\n    for (unsigned tries",
+            ),
+            (
+                HOLDS,
+                "            if (sum < held)\n                ps_ring(commons, key);\n",
+                "            for (uint32_t seat = 0; seat < PS_SEATS_MOST; seat++)\n                if (ps_seat_in(dead, seat))\n"
+                "                    ps_held_less(tail, seat, UINT32_MAX);\n",
+            ),
+        ),
+        (("two-dead", "sc"), ("two-dead", "c11")),
+    ),
+    Mutant(
+        "holds: taking is no transit",
+        (
+            (
+                LIMITER,
+                "    ps_add_seq(transit, 1);\n    bool put =",
+                "    bool put =",
+            ),
+            (
+                LIMITER,
+                "ps_concurrency_held(p, next) - before);\n    ps_add_seq(transit, UINT64_MAX);",
+                "ps_concurrency_held(p, next) - before);",
+            ),
+        ),
+        (("recorded", "sc"), ("recorded", "c11")),
+    ),
+    Mutant(
+        "holds: the word has no version",
+        ((CONCURRENCY, "uint64_t version = (word >> p->count_bits) + 1;", "uint64_t version = word >> p->count_bits;"),),
+        (("one-for-another", "sc"), ("one-for-another", "c11")),
     ),
 )
 

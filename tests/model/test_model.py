@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checker import CC, MEMORIES, build, build_explorer, build_mutant, explore, models, run
+from checker import CC, MEMORIES, build, build_explorer, build_mutant, explore, models, run, scenes
 from mutants import MUTANTS, SURVIVORS, Mutant
 
 pytestmark = pytest.mark.skipif(CC is None, reason="no C compiler: set CC")
@@ -39,7 +39,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
     folder = tmp_path_factory.mktemp("model")
     explorer = build_explorer(folder)
     pool = ThreadPoolExecutor(os.cpu_count() or 1)
-    futures = {source: pool.submit(build, folder, source, explorer) for source in ("protocols", "litmus")}
+    futures = {source: pool.submit(build, folder, source, explorer) for source in ("protocols", "holds", "litmus")}
     for number, mutant in enumerate([*MUTANTS, *SURVIVORS]):
         own = folder / f"mutant-{number}"
         own.mkdir()
@@ -73,6 +73,17 @@ def test_model_holds(name: str, memory: str, programs: Programs) -> None:
     assert done.holds, done.output
 
 
+def test_every_scene_is_run(programs: Programs) -> None:
+    assert run(programs["holds"].result(), "list", seconds=60).output.split() == scenes()
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+@pytest.mark.parametrize("name", scenes())
+def test_what_the_dead_held_comes_back(name: str, memory: str, programs: Programs) -> None:
+    done = explore(programs["holds"].result(), name, memory)
+    assert done.holds, done.output
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("memory", MEMORIES)
 @pytest.mark.parametrize("name", [model.name for model in MODELS])
@@ -103,4 +114,4 @@ def test_survivor_still_compiles(mutant: Mutant, programs: Programs) -> None:
 def test_every_mutant_has_a_killer_and_every_protocol_two_mutants() -> None:
     assert not [mutant.name for mutant in MUTANTS if not mutant.killers]
     killed = [mutant.protocol for mutant in MUTANTS]
-    assert not [model.protocol for model in MODELS if killed.count(model.protocol) < 2]
+    assert not [protocol for protocol in ("holds", *(model.protocol for model in MODELS)) if killed.count(protocol) < 2]

@@ -38,6 +38,7 @@ static inline bool ps_exchange_if_equal(ps_word *word, uint64_t *expected, uint6
 static inline uint64_t ps_add_relaxed(ps_word *word, uint64_t amount) {
     return model_add(word, amount, MODEL_RELAXED);
 }
+static inline uint64_t ps_add_seq(ps_word *word, uint64_t amount) { return model_add(word, amount, MODEL_SEQ); }
 static inline bool ps_pair_exchange(ps_pair *pair, uint64_t key, uint64_t state, uint64_t new_key, uint64_t new_state) {
     return model_pair_exchange(pair, key, state, new_key, new_state, MODEL_SEQ);
 }

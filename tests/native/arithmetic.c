@@ -38,7 +38,7 @@ static void check_wide(uint64_t steps) {
         if ((uint32_t)a)
             CHECK((uint32_t)a >> ps_lowest_bit((uint32_t)a) << ps_lowest_bit((uint32_t)a) == (uint32_t)a &&
                       ((uint32_t)a >> ps_lowest_bit((uint32_t)a) & 1), "ps_lowest_bit(%u)", (uint32_t)a);
-        CHECK(ps_since(a, b) <= PS_HORIZON && (b >= a || ps_since(a, b) == 0 || b - a <= PS_HORIZON), "ps_since");
+        CHECK(ps_since(a, b) <= PS_HORIZON && ps_since(a, b) == ((int64_t)(b - a) < 0 ? 0 : b - a < PS_HORIZON ? b - a : PS_HORIZON), "ps_since");
     }
 }
 

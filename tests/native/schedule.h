@@ -83,6 +83,11 @@ static inline uint64_t ps_add_relaxed(ps_word *word, uint64_t amount) {
     word->value += amount;
     return word->value - amount;
 }
+static inline uint64_t ps_add_seq(ps_word *word, uint64_t amount) {
+    step(ADD);
+    word->value += amount;
+    return word->value - amount;
+}
 static inline bool ps_pair_exchange(ps_pair *pair, uint64_t key, uint64_t state, uint64_t new_key, uint64_t new_state) {
     step(PAIR);
     bool done = pair->key.value == key && pair->state.value == state;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import pathlib
 from typing import reveal_type
 
 import numpy
@@ -52,6 +53,11 @@ reveal_type(limiter.bytes)  # int
 reveal_type(limiter.name)  # str | None
 reveal_type(penstock.native)  # bool
 reveal_type(limiter.replace("9/minute; 200/day", tiers={"pro": "5/minute"}, algorithm="token-bucket"))  # None
+
+# saving and loading
+reveal_type(limiter.save("limits.state"))  # None
+reveal_type(Limiter.load(pathlib.Path("limits.state")))  # penstock.limiter.Limiter
+Limiter.load("limits.state", "5/minute; 100/day", capacity=9, name="api", clock=ManualClock(), shared="api")
 
 # batches
 answers = limiter.hit_many(["a", b"b", 5, ("c", 1)], [1, 2, 3, 4])

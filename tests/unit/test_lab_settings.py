@@ -59,6 +59,7 @@ def test_choices_are_told(arguments: list[str], capsys: pytest.CaptureFixture[st
 def test_without_a_server_it_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pytest.importorskip("redis", reason="redis-py is an extra")
     monkeypatch.setattr(server.shutil, "which", lambda name: None)
     monkeypatch.setattr(server, "find_spec", lambda name: None)
     assert main(["sync-lab", "--no-progress"]) == 2

@@ -11,7 +11,7 @@ from penstock.replay.limits import ALGORITHMS, RateLimit, at_once, rate_text
 from penstock.replay.study import Question, Reading, Study
 from penstock.replay.times import NS
 from penstock.replay.trace import Trace
-from penstock.replay.wording import clipped, duration, iso, key_name, moment, number, percent, printable
+from penstock.replay.wording import clipped, duration, iso, key_name, moment, number, percent, printable, table
 
 BARS = " ▁▂▃▄▅▆▇█"
 BARS_ASCII = " .:-=+*#@"
@@ -25,7 +25,7 @@ def text_report(study: Study, top: int, width: int, bars: str = BARS) -> str:
     return _text(
         [
             _heading(study.question),
-            _table([*_read(study.trace), *_counts(study)], "<<"),
+            table([*_read(study.trace), *_counts(study)], "<<"),
             _curves(study, min(width - 24, _CURVE), bars),
             _limits(study),
             _keys(study, top, width),
@@ -37,7 +37,7 @@ def text_report(study: Study, top: int, width: int, bars: str = BARS) -> str:
 
 def empty_report(reading: Reading, width: int) -> str:
     """What is to be said of a reading without a request."""
-    return _text([_heading(reading.question), _table(_read(reading.trace), "<<"), _bad_lines(reading.trace, width)])
+    return _text([_heading(reading.question), table(_read(reading.trace), "<<"), _bad_lines(reading.trace, width)])
 
 
 def _text(paragraphs: Iterable[Iterable[str]]) -> str:
@@ -110,7 +110,7 @@ def _limits(study: Study) -> Iterator[str]:
     for limit, refused, smallest in zip(study.question.limits, study.outcome.by_limit, study.smallest, strict=True):
         answers = [found(smallest.refuses_nobody), found(smallest.refuses_at_most)]
         rows.append([rate_text(limit), number(refused), *answers])
-    yield from _table(rows, "<><<")
+    yield from table(rows, "<><<")
     if len(study.question.limits) > 1:
         yield "  (a refusal counts for the limit that refuses longest; the smallest are of each limit by itself)"
 
@@ -133,7 +133,7 @@ def _keys(study: Study, top: int, width: int) -> Iterator[str]:
     others = sum(max(map(len, column)) + 2 for column in list(zip(*rows, strict=True))[1:])
     for row in rows:
         row[0] = clipped(row[0], max(20, width - 2 - others))
-    yield from _table(rows, "<>>>>>>")
+    yield from table(rows, "<>>>>>>")
     if refused_keys > top:
         yield f"  and {number(refused_keys - top)} more"
     yield "  (a spell lasts from a refusal until the limiter would admit the key again)"
@@ -154,16 +154,6 @@ def _bad_lines(trace: Trace, width: int) -> Iterator[str]:
     for bad in trace.bad:
         place = f"  {bad.file}:{bad.number}: {bad.reason}: "
         yield place + printable(bad.text, max(20, width - len(place)))
-
-
-def _table(rows: Iterable[list[str]], align: str) -> list[str]:
-    """Rows of cells in columns as wide as they need to be; align: "<" or ">" for each column."""
-    rows = list(rows)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  " + "  ".join(f"{cell:{side}{size}}" for cell, side, size in zip(row, align, widths, strict=True))
-        for row in rows
-    ]
 
 
 def json_report(study: Study, top: int) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""How numbers, times and text from a log are written for people."""
+"""How numbers, times, tables and text from elsewhere are written for people."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from penstock.replay.times import NS
@@ -66,3 +66,13 @@ def percent(part: int, whole: int) -> str:
         return "0 %"
     share = 100 * part / whole
     return f"{share:.0f} %" if share >= 10 else f"{share:.1f} %" if share >= 1 else f"{max(share, 0.01):.2f} %"
+
+
+def table(rows: Iterable[list[str]], align: str) -> list[str]:
+    """Rows of cells in columns as wide as they need to be; align: "<" or ">" for each column."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  " + "  ".join(f"{cell:{side}{size}}" for cell, side, size in zip(row, align, widths, strict=True))
+        for row in rows
+    ]

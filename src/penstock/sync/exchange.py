@@ -14,7 +14,7 @@ from penstock.sync.guarantee import Guarantee, guarantee_of
 from penstock.sync.names import check_namespace, namespace_secret
 from penstock.sync.plan import Plan, SharingEngine
 from penstock.sync.redis import read_target
-from penstock.sync.task import CLOSE_S, Courier, Member, SharingLimiter, bell_of, log
+from penstock.sync.task import CLOSE_S, Bell, Courier, Member, SharingLimiter, bell_of, log
 from penstock.sync.wire import EPOCH_S
 
 if TYPE_CHECKING:
@@ -63,8 +63,7 @@ class Exchange:
         self._waited = waited
         self._epoch_us = wall_ns / 1000 - EPOCH_S * 1e6
         self._warn_of_fast_limits()
-        self._make(limiter)
-        self._join()
+        self._begin(limiter)
 
     def _warn_of_fast_limits(self) -> None:
         """One line of limits that change faster than instances can tell each other."""
@@ -79,9 +78,23 @@ class Exchange:
                 INTERVAL_LEAST_NS / 1e9,
             )
 
-    def _make(self, limiter: SharingLimiter) -> None:
-        """A plan and a member, as an instance that nobody has heard of; let go when the limiter is."""
+    def _begin(self, limiter: SharingLimiter) -> None:
+        """As an instance that nobody has heard of."""
+        self._make(limiter)
+        self._join()
+
+    def _bell(self, limiter: SharingLimiter) -> tuple[Bell | None, bool]:
+        """(what the engine rings, whether it has not to be asked)."""
         bell = bell_of(limiter)
+        return bell, bell is not None
+
+    def _wants(self) -> Mapping[int, int]:
+        """By fingerprint, the units that callers wait for."""
+        return self._waited.waited()
+
+    def _make(self, limiter: SharingLimiter) -> None:
+        """A plan and a member, let go when the limiter is."""
+        bell, rings = self._bell(limiter)
         plan = Plan(
             cast(SharingEngine, weakref.proxy(limiter)),
             self._policies,
@@ -89,9 +102,9 @@ class Exchange:
             partitions=self._target.partitions,
             fleet_hint=self.options.fleet_hint,
             on_outage=self.options.on_outage,
-            wants=self._waited.waited,
+            wants=self._wants,
             epoch_us=self._epoch_us,
-            rings=bell is not None,
+            rings=rings,
         )
         self._member = Member(
             limiter,
@@ -115,8 +128,10 @@ class Exchange:
             return
         self._member.plan.abandon()
         self._courier = self._serving = None
-        self._make(limiter)
-        self._join()
+        self._begin(limiter)
+
+    def rejoined(self, limiter: SharingLimiter) -> None:
+        """In a forked child, of a limiter on a segment: see HostExchange."""
 
     # ---- for decisions that can wait ----
 

@@ -1,0 +1,193 @@
+"""One process of a host exchanges with Redis for all that have a limiter's segment; another takes over when it is gone.
+
+To Redis and to the fleet such a host is one instance. The process that leads has a lock on the segment's file, and its
+plan drives the tables that all decide on. The others say in the segment what only they know: who waits there, and which
+keys were made as good as new.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, cast
+
+from penstock._core import LEAD_BYTE
+from penstock.errors import SegmentError
+from penstock.policy import KAPPA_ONE
+from penstock.segment.file import locked, unlocked
+from penstock.sync.exchange import OWN_LEAST, Exchange
+from penstock.sync.guarantee import Guarantee, guarantee_of
+from penstock.sync.plan import NORMAL, OPEN
+from penstock.sync.state import SyncState
+from penstock.sync.task import Bell, SharingLimiter, log
+
+if TYPE_CHECKING:
+    from penstock._core import Engine
+
+STAND_S = 0.25
+"""So often a process tries whether it can lead."""
+REST_NS = 250_000_000
+"""So long a leader rests when nothing is urgent; then it looks whether it still is to lead."""
+
+
+class HostExchange(Exchange):
+    """An Exchange of a limiter on a segment: at work in one process of the host, ready in the others."""
+
+    _leads = False
+
+    def _begin(self, limiter: SharingLimiter) -> None:
+        self._end = threading.Event()
+        self._leads = self._may_lead(engine_of(limiter))
+        if self._leads:
+            self._lead(limiter)
+        else:
+            self._start(self._stand, "penstock standing by")
+
+    @staticmethod
+    def _may_lead(engine: Engine) -> bool:
+        return engine.fd is not None and locked(engine.fd, LEAD_BYTE)
+
+    def _lead(self, limiter: SharingLimiter) -> None:
+        engine_of(limiter).lead()
+        super()._begin(limiter)
+        self._start(self._attend, "penstock leading")
+
+    @staticmethod
+    def _start(what: Callable[[], None], name: str) -> None:
+        threading.Thread(target=what, name=name, daemon=True).start()
+
+    def _stand(self) -> None:
+        """In a thread of a process that does not lead. A file that was cut off is told of where decisions are made."""
+        with contextlib.suppress(SegmentError):
+            while not self._end.wait(STAND_S):
+                limiter = self._limiter()
+                if limiter is None:
+                    return
+                engine = engine_of(limiter)
+                engine.wait_here(dict(self._waited.waited()))
+                if self._may_lead(engine):
+                    log.info("limiter %r: this process exchanges with Redis for its host from now on", self.name)
+                    self._leads = True
+                    self._lead(limiter)
+                    return
+                del engine, limiter
+
+    def _attend(self) -> None:
+        """In a thread of the process that leads: brings to its plan what is urgent in other processes."""
+        asked, end = 0, self._end
+        with contextlib.suppress(SegmentError):
+            while not end.is_set():
+                limiter = self._limiter()
+                if limiter is None:
+                    return
+                engine = engine_of(limiter)
+                asked = engine.rest(asked, REST_NS)
+                plan = self._member.plan
+                for fingerprint in engine.forgotten():
+                    plan.forget(fingerprint)
+                plan.rung()
+                self._nudge()
+                del engine, limiter
+
+    def _bell(self, limiter: SharingLimiter) -> tuple[Bell | None, bool]:
+        return None, True
+
+    def _wants(self) -> Mapping[int, int]:
+        limiter = self._limiter()
+        wants = dict(self._waited.waited())
+        for fingerprint, units in engine_of(limiter).waited_elsewhere().items() if limiter is not None else ():
+            wants[fingerprint] = wants.get(fingerprint, 0) + units
+        return wants
+
+    def _rejoin(self) -> None:
+        """Nothing: `rejoined` is called once the child has a seat of its own."""
+
+    def rejoined(self, limiter: SharingLimiter) -> None:
+        """In a forked child: the parent goes on leading, if it did, and everything in the segment stays as it is."""
+        self._courier = self._serving = None
+        if not self._closed:
+            self._begin(limiter)
+
+    # ---- for decisions that can wait ----
+
+    def ask(self, fingerprint: int) -> None:
+        """Somebody waits for this key."""
+        if self._leads:
+            super().ask(fingerprint)
+        elif (limiter := self._limiter()) is not None:
+            engine_of(limiter).wait_here(dict(self._waited.waited()))
+            engine_of(limiter).urge(fingerprint)
+
+    def forget(self, fingerprint: int | None) -> None:
+        """A key, or all (None), was made as good as new: Redis and the other hosts are to do the same."""
+        limiter = self._limiter()
+        if self._leads:
+            super().forget(fingerprint)
+        elif limiter is not None and not self._closed and not engine_of(limiter).leave_forgotten(fingerprint):
+            log.warning("limiter %r: so many keys were reset at once that Redis keeps what it counts of one", self.name)
+
+    def leases_only(self, tier: int, now: int) -> bool:
+        """As Exchange.leases_only."""
+        if self._leads:
+            return super().leases_only(tier, now)
+        instances, modes = self._fleet()
+        if OPEN in modes:
+            return False
+        most = OWN_LEAST * KAPPA_ONE * instances
+        return any(policy.kappa * policy.limit < most for policy in self._policies[tier])
+
+    def _fleet(self) -> tuple[int, list[int]]:
+        limiter = self._limiter()
+        return (1, [NORMAL]) if limiter is None else engine_of(limiter).fleet()
+
+    # ---- looking in, changing, ending ----
+
+    def state(self) -> SyncState:
+        """What stats().sync shows; where another process leads, only what this one can see."""
+        if self._leads:
+            return super().state()
+        instances, modes = self._fleet()
+        mode = "host" if all(one == NORMAL for one in modes) else "open" if OPEN in modes else "closed"
+        interval = min(policy.interval_ns for limits in self._policies for policy in limits) / 1e9
+        return SyncState(True, mode, instances, interval, None, 0, 0, 0, 0, 0.0, 0.0, 0, 0, None)
+
+    def guarantee(self, tiers: Sequence[str | None], now: int, largest: Sequence[int]) -> Guarantee:
+        """As Exchange.guarantee."""
+        if self._leads:
+            return super().guarantee(tiers, now, largest)
+        interval_ns = min(policy.interval_ns for limits in self._policies for policy in limits)
+        return guarantee_of(list(zip(tiers, self._policies, strict=True)), self._fleet()[0], interval_ns, largest)
+
+    def close(self) -> None:
+        """As Exchange.close; then another process of the host may lead."""
+        if self._leads:
+            super().close()
+        self._retire()
+
+    async def enter(self) -> None:
+        """Is served by this event loop, if it leads."""
+        if self._leads:
+            await super().enter()
+
+    async def leave(self) -> None:
+        """`close` in asyncio."""
+        if self._leads:
+            await super().leave()
+        self._retire()
+
+    def _retire(self) -> None:
+        self._closed = True
+        self._end.set()
+        limiter = self._limiter()
+        if self._leads and limiter is not None:
+            self._leads = False
+            fd = engine_of(limiter).fd
+            if fd is not None:
+                unlocked(fd, LEAD_BYTE)
+
+
+def engine_of(limiter: SharingLimiter) -> Engine:
+    """The limiter as the engine it is."""
+    return cast("Engine", limiter)
+
