@@ -7,7 +7,7 @@
 # libraries they need into a folder that is kept: ${XDG_CACHE_HOME:-$HOME/.cache}/penstock/servers. Needs mmdebstrap and
 # Debian's archive keys (debian-archive-keyring) once. Nothing of the machine's configuration is changed.
 #
-# PENSTOCK_DEBIAN_MIRROR  where Debian's archive is; default: the one that this machine's apt uses, else deb.debian.org
+# PENSTOCK_DEBIAN_MIRROR  where Debian's archive is; default: the one that this machine's apt uses
 # PENSTOCK_VENV           an environment that has penstock and its test extra; default: a new one, built from a copy
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -37,8 +37,12 @@ program() {
         ;;
     esac
     if [ ! -x "$home/server" ]; then
+        if [ -z "$mirror" ]; then
+            echo "PENSTOCK_DEBIAN_MIRROR must say where Debian's archive is" >&2
+            return 2
+        fi
         mkdir -p "$cache"
-        mmdebstrap --quiet --variant=extract --include="$package" "$release" "$work/$1" "${mirror:-http://deb.debian.org/debian}" >&2
+        mmdebstrap --quiet --variant=extract --include="$package" "$release" "$work/$1" "$mirror" >&2
         mv "$work/$1" "$home"
         loader="$(find "$home" -path "*/lib/$(uname -m)-linux-gnu/ld-linux*" | head -n 1)"
         triplet="$(basename "$(dirname "$loader")")"

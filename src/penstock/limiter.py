@@ -5,27 +5,26 @@ from __future__ import annotations
 import functools
 import os
 import threading
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, Self, TypeVar, cast
 
+from penstock._arguments import (
+    Rates as Rates,
+)
+from penstock._arguments import (
+    choose_capacity,
+    read_by_tier,
+    read_clock,
+    read_limits,
+    read_secret,
+    read_tiers,
+)
 from penstock._backend import Engine, adopt
 from penstock.clock import Clock, seconds_to_ns
 from penstock.decision import Decision, Stats, TopKey
 from penstock.errors import CostTooLarge, RateLimited, SegmentError, SnapshotError, shown
-from penstock.policy import Policy, compile_policies, compile_shared, for_segment, replace_policies
-from penstock.rate import (
-    Algorithm,
-    Concurrency,
-    FixedWindow,
-    Limit,
-    SlidingLog,
-    SlidingWindow,
-    TokenBucket,
-    check_algorithm,
-    check_count,
-    parse_rate,
-)
+from penstock.policy import compile_policies, compile_shared, for_segment, replace_policies
+from penstock.rate import Algorithm, Concurrency, check_algorithm, check_count
 from penstock.reservation import Hold, Reservation
 from penstock.segment.options import Segment, read_shared
 from penstock.sync.options import Client, Sync, read_sync
@@ -35,97 +34,13 @@ from penstock.written import UNREADABLE, Tiers, meaning, wording
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from penstock.segment.file import Opened
     from penstock.snapshot import Snapshot
     from penstock.sync.exchange import Exchange
     from penstock.sync.guarantee import Guarantee
 
 Key = str | bytes | int | tuple[str | bytes | int, ...]
-Rates = str | Limit
 P = ParamSpec("P")
 R = TypeVar("R")
-
-CAPACITY_DEFAULT = 65_536
-MEMORY_DEFAULT = 64 * 2**20
-"""Without `capacity`, as many keys as CAPACITY_DEFAULT or as fit in this many bytes, whichever is less."""
-SEGMENT_DEFAULT = 16 * 2**20
-"""The same for a segment, which takes its memory at once, and often of a small file system."""
-
-
-def read_limits(name: str, rates: Sequence[Rates], algorithm: str) -> list[Limit]:
-    """Rate strings and limits, mixed -> limits, in order."""
-    limits: list[Limit] = []
-    for rate in rates:
-        if isinstance(rate, str):
-            limits.extend(parse_rate(rate, algorithm))
-        elif isinstance(rate, (TokenBucket, SlidingWindow, SlidingLog, FixedWindow, Concurrency)):
-            limits.append(rate)
-        else:
-            raise TypeError(f"{name} must be rate strings or limits such as TokenBucket(10), not {type(rate).__name__}")
-    return limits
-
-
-def read_by_tier(
-    limits: Sequence[Rates], tiers: Mapping[str, Rates | Sequence[Rates]] | None, algorithm: str
-) -> Tiers:
-    """The limits of calls without a tier, and those of each named tier."""
-    by_tier: Tiers = {}
-    if limits or not tiers:
-        by_tier[None] = read_limits("limits", limits, algorithm)
-    return by_tier if tiers is None else by_tier | read_tiers(tiers, algorithm)
-
-
-def read_tiers(tiers: Mapping[str, Rates | Sequence[Rates]], algorithm: str) -> Tiers:
-    """The limits of each named tier."""
-    if not isinstance(tiers, Mapping):
-        raise TypeError(f"tiers must map names to rates, not {type(tiers).__name__}")
-    read: Tiers = {}
-    for name, rates in tiers.items():
-        if not isinstance(name, str):
-            raise TypeError(f"tiers: a name must be a str, not {type(name).__name__}")
-        several = [rates] if isinstance(rates, str) or not isinstance(rates, Sequence) else rates
-        read[name] = read_limits(f"tiers[{name!r}]", several, algorithm)
-    return read
-
-
-def read_secret(secret: bytes | None) -> bytes:
-    """The 16 bytes that key the hash: random, or drawn from what is given so that instances agree."""
-    if secret is None:
-        return os.urandom(16)
-    if not isinstance(secret, bytes):
-        raise TypeError(f"secret must be bytes, not {type(secret).__name__}")
-    if len(secret) < 16:
-        raise ValueError(f"secret has {len(secret)} bytes; at least 16 are needed")
-    import hashlib  # here, because it loads OpenSSL
-
-    return hashlib.blake2b(secret, digest_size=16, person=b"penstock key").digest()
-
-
-def read_clock(clock: Clock | None) -> int:
-    """The time since the Unix epoch in nanoseconds, of the system or of the clock given, which is tried out."""
-    if clock is None:
-        return time.time_ns()
-    wall_ns = 0
-    for name in ("now_ns", "wall_ns"):
-        method = getattr(clock, name, None)
-        if isinstance(clock, type) or not callable(method):
-            raise TypeError(f"clock must be an object with now_ns() and wall_ns(), not {shown(clock)}")
-        wall_ns = method()
-        if isinstance(wall_ns, bool) or not isinstance(wall_ns, int):
-            raise TypeError(f"clock.{name}() must return nanoseconds as an int, not {shown(wall_ns)}")
-    return wall_ns
-
-
-def choose_capacity(capacity: int | None, policies: Sequence[Policy], most: int = MEMORY_DEFAULT) -> int:
-    """Keys to rate the tables for, checked against the machine's memory; most: bytes without `capacity`."""
-    each = sum((16 + 8 * policy.tail_words) * 145 // 100 for policy in policies)
-    if capacity is None:
-        return max(64, min(CAPACITY_DEFAULT, most // each))
-    needed, there = check_count("capacity", capacity) * each, memory_of_machine()
-    if needed > there:
-        raise MemoryError(f"capacity={capacity} needs {needed} bytes of tables; this machine has {there}")
-    return capacity
-
 
 def top_keys(engine: Engine, n: int) -> list[TopKey]:
     """The n keys that were refused most, then those that have spent most."""
@@ -133,22 +48,6 @@ def top_keys(engine: Engine, n: int) -> list[TopKey]:
     found = denied.keys() | {fingerprint for fingerprint, _, _ in engine.spending(n)}
     keys = [TopKey(one, engine.name_of(one), denied.get(one, 0), engine.spent(one)) for one in found]
     return sorted(keys, key=lambda key: (-key.denied, -key.spent, key.fingerprint))[:n]
-
-
-def fill_with(engine: Engine, rows: Sequence[bytes], names: Mapping[int, Key]) -> None:
-    """Puts what was saved into a new engine. SnapshotError for what cannot have been saved of such limits."""
-    try:
-        engine.fill(rows, names)
-    except ValueError as error:
-        raise SnapshotError(f"what was saved cannot be read: {error}") from None
-
-
-def memory_of_machine() -> int:
-    """Bytes of physical memory, or a bound no machine reaches where that can't be asked."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return 2**46
 
 
 class LimiterMethods(Engine):
@@ -214,7 +113,9 @@ class LimiterMethods(Engine):
             age, rows = self._go_on(saved, by_tier, wall_ns, segment is not None)
         opened = None
         if segment is not None:
-            opened = self._join(segment, by_tier, capacity, on_full, exchange, key, clock, wall_ns, age, rows)
+            from penstock.segment.settings import open_segment  # here, because most limiters are of one process
+
+            opened = open_segment(segment, by_tier, capacity, on_full, exchange, key, clock, wall_ns, age, rows)
             policies, capacity, key = opened.header.policies, opened.header.capacity, opened.header.secret
             wall_ns = opened.header.wall_ns
         elif exchange is None:
@@ -241,6 +142,8 @@ class LimiterMethods(Engine):
             raise
         if saved is not None and saved.secret == key:
             names = dict(list(saved.names.items())[-2 * self.capacity :])
+            from penstock.snapshot import fill_with
+
             fill_with(self, rows if rows and opened is None else [b""] * len(policies[0]), names)
         self.shared = None if segment is None else segment.path
         self._limits = by_tier
@@ -277,80 +180,6 @@ class LimiterMethods(Engine):
 
         joined(self)
         self._waiters.joined = Listener(self, self._waiters).start
-
-    @staticmethod
-    def _join(
-        segment: Segment,
-        by_tier: Tiers,
-        capacity: int | None,
-        on_full: str,
-        exchange: Exchange | None,
-        key: bytes | None,
-        clock: Clock | None,
-        wall_ns: int,
-        age: int,
-        rows: list[bytes] | None,
-    ) -> Opened:
-        """The segment with these settings, made if there is none. rows: what a new one begins with, at this age; one
-        that is there has newer ones, under a key of its own."""
-        from penstock.segment.file import join  # here, because most limiters are of one process
-        from penstock.segment.header import Header, boottime_ns, difference
-
-        tiers = list(by_tier.values())
-        kind = "the system's" if clock is None else "given"
-        synced = "no"
-        if exchange is not None:
-            strict = "strictly, " if exchange.options.strict else ""
-            synced = f"as {exchange.name!r}, {strict}every {exchange.options.every:g} s"
-            key = exchange.secret
-
-        def compiled(born_ns: int) -> list[list[Policy]]:
-            if exchange is None:
-                return for_segment(compile_policies(tiers, born_ns))
-            if any(isinstance(limit, Concurrency) for limit in tiers[0]):
-                raise ValueError("a Concurrency limit can be shared= by a host or sync= through Redis, not both")
-            return compile_shared(tiers, exchange.options.every_ns, exchange.options.kappa)
-
-        policies = compiled(wall_ns - age)
-        keys = choose_capacity(capacity, policies[0], SEGMENT_DEFAULT)
-
-        def make() -> Header:
-            birth_ns = (boottime_ns() if clock is None else clock.now_ns()) - age
-            secret = os.urandom(16) if key is None else key
-            return Header(by_tier, policies, keys, on_full, secret, kind, synced, birth_ns, wall_ns - age)
-
-        def fill(opened: Opened) -> None:
-            try:
-                engine = Engine(
-                    policies,
-                    {tier: index for index, tier in enumerate(by_tier)},
-                    capacity=keys,
-                    evict=False,
-                    secret=opened.header.secret,
-                    clock=clock,
-                    remember=False,
-                    segment=opened,
-                )
-            except BaseException:
-                os.close(opened.fd)
-                raise
-            fill_with(engine, rows or [], {})
-
-        def differs(found: Header) -> str | None:
-            wanted = {"on_full": on_full, "clock": kind, "sync": synced}
-            there = {"on_full": found.on_full, "clock": found.clock, "sync": found.sync}
-            same = list(by_tier) == list(found.limits) and compiled(found.wall_ns) == found.policies
-            if not same:  # else they may still be written in other ways
-                wanted["limits"], there["limits"] = wording(by_tier), wording(found.limits)
-            if capacity is not None and rows is None:
-                wanted["capacity"], there["capacity"] = str(capacity), str(found.capacity)
-            if wrong := difference(wanted, there):
-                return wrong
-            if key is not None and rows is None and key != found.secret:
-                return "another secret"
-            return None if same else "this penstock computes otherwise with the same limits; use another name"
-
-        return join(segment, make, differs, None if rows is None else fill)
 
     @staticmethod
     def _go_on(saved: Snapshot, by_tier: Tiers, wall_ns: int, shared: bool) -> tuple[int, list[bytes]]:

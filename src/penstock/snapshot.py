@@ -14,9 +14,9 @@ import json
 import os
 import stat
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import lcm
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock._rows import Pairs, rows_in, section_of
 from penstock.errors import SnapshotError
@@ -24,6 +24,9 @@ from penstock.keys import Key
 from penstock.policy import HORIZON, SLIDING_LOG, SLIDING_WINDOW, TICK_SHIFT, TOKEN_BUCKET, Policy, compile_policies
 from penstock.rate import check_count
 from penstock.written import UNREADABLE, Tiers, read_key, read_tiers, write_key, write_tiers
+
+if TYPE_CHECKING:
+    from penstock._backend import Engine
 
 MAGIC = b"penstock state\r\n"
 VERSION = 1
@@ -260,3 +263,11 @@ def _rescaled(tat: int, scale: Scale, policy: Policy, now_ns: int) -> int:
         raise ValueError(f"scale {scale}")
     owed = max(0, tat - (now_ns * ticks_per_ns >> TICK_SHIFT))
     return (now_ns * policy.ticks_per_ns >> TICK_SHIFT) - (-owed * policy.token_ticks // token)
+
+
+def fill_with(engine: Engine, rows: Sequence[bytes], names: Mapping[int, Key]) -> None:
+    """Puts what was saved into a new engine. SnapshotError for what cannot have been saved of such limits."""
+    try:
+        engine.fill(rows, names)
+    except ValueError as error:
+        raise SnapshotError(f"what was saved cannot be read: {error}") from None

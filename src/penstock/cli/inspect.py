@@ -16,12 +16,13 @@ from penstock.clock import NS, seconds_to_ns
 from penstock.decision import TopKey
 from penstock.errors import PenstockError, SegmentError, SnapshotError
 from penstock.keys import Key
-from penstock.limiter import fill_with, top_keys
+from penstock.limiter import top_keys
 from penstock.policy import compile_policies
 from penstock.rate import Limit
 from penstock.replay.wording import clipped, duration, moment, number, percent, table
 from penstock.segment.file import MAGIC, look
 from penstock.segment.options import path_of
+from penstock.snapshot import fill_with
 from penstock.written import Tiers, write_key, write_tiers
 
 SECONDS_DEFAULT = 2.0

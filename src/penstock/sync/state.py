@@ -10,8 +10,8 @@ class SyncState(NamedTuple):
 
     connected       the last batch was answered
     mode            "normal"; or what holds while Redis is away: "share", "open" or "closed". With several partitions,
-                    that of any that is not normal. "host" where another process of the host exchanges for this one: then
-                    only the mode and the instances are known
+                    that of any that is not normal. "host" where another process of the host exchanges for this one:
+                    then only the mode and the instances are known
     instances       how many are supposed to share the limits
     interval        seconds between two exchanges now; longer than asked for where round trips are long
     round_trip      seconds the last batch took; None before the first
