@@ -339,14 +339,16 @@ PS_APART uint64_t ps_later(ps_limiter *limiter, uint64_t now) {
 
 /* To be called between finding or claiming a slot and judging its word: another policy may have come into force, and
  * what is in the slot, or was there before it was free, may be younger than this decision's time. A window from the
- * first hit keeps that time: whoever loses the race to open one must not move its start past its end. */
-static inline void ps_catch_up(ps_limiter *limiter, const ps_limit *limit, ps_claim claim, uint64_t state,
+ * first hit keeps that time: whoever loses the race to open one must not move its start past its end. True when the
+ * time has moved on. */
+static inline bool ps_catch_up(ps_limiter *limiter, const ps_limit *limit, ps_claim claim, uint64_t state,
                                const ps_policy **p, uint64_t *now) {
     if (claim != PS_CLAIMED && !ps_is_foreign(*p, state))
-        return;
+        return false;
     *p = ps_policy_in_force(limiter, limit, *p);
     if (!(*p)->first_hit)
         *now = ps_later(limiter, *now);
+    return !(*p)->first_hit;
 }
 
 /* Dates what a sliding log has just admitted. While the one before is not dated, its time is not known, but past. */
@@ -547,7 +549,8 @@ PS_HOT ps_outcome ps_take(ps_limiter *limiter, const ps_limit *limit, const ps_p
         ps_word *tail = ps_tail(limit, index);
         if (claim == PS_FOUND && ps_is_tentative(state))
             continue; /* it was taken from the key since; look again */
-        ps_catch_up(limiter, limit, claim, state, &p, &now);
+        if (ps_catch_up(limiter, limit, claim, state, &p, &now))
+            ps_raise(&caller.cell->caught_ns, now);
         uint64_t word = claim == PS_CLAIMED ? ps_fresh(p, tail, now) : ps_word_as(limit, p, state, now);
         ps_sharer sharer;
         bool shared = p->algorithm == PS_SHARED, fits;
@@ -781,6 +784,11 @@ PS_APART void ps_note_demand(ps_limiter *limiter, uint64_t fingerprint, uint64_t
 static inline bool ps_hit(ps_limiter *limiter, uint64_t fingerprint, uint64_t tier, uint64_t now, uint64_t cost,
                           ps_caller caller, ps_decision *decision) {
     bool allowed;
+    /* The next row of a batch, which has one time for all, or the next call by a clock that lags (in a segment): judged at
+     * less than its own key's time, it would be refused that much too early. */
+    uint64_t caught = ps_load_relaxed(&caller.cell->caught_ns);
+    if (caught > now && caught <= PS_HORIZON)
+        now = caught;
     if (limiter->limit_count == 1 && !decision) { /* the common case, without a view */
         const ps_policy *p = ps_policy_now(limiter, &limiter->limits[0], tier);
         allowed = ps_take(limiter, &limiter->limits[0], p, fingerprint, now, cost, caller, 0, 0) == PS_ADMITTED;

@@ -31,7 +31,8 @@ typedef struct {
     ps_word admitted, denied; /* units are decisions, not costs */
     ps_word evicted;          /* keys that owed something and had to go */
     ps_word claims;           /* slots claimed: also what makes a claim's nonce unique */
-    ps_word pad[4];
+    ps_word caught_ns;        /* the latest time that a call moved on to (ps_catch_up); the cell's next calls are no earlier */
+    ps_word pad[3];
     ps_refused refused[PS_REFUSED_SETS][PS_REFUSED_WAYS];
 } ps_cell;
 

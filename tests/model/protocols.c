@@ -561,7 +561,7 @@ static void set_up(void) {
     if (the->flags & REPLACED)
         model_share(&limiter.current[0], 1, 1, "policy in force");
     if (the->flags & ONE_CELL)
-        model_share(&limiter.cells[PS_CELL_SHARED].admitted, 4, 4, "cell %u[%u]");
+        model_share(&limiter.cells[PS_CELL_SHARED].admitted, 5, 5, "cell %u[%u]");
     else
         for (unsigned t = 0; t < thread_count; t++)
             model_own(t, &limiter.cells[t + 1], sizeof(ps_cell));

@@ -379,3 +379,11 @@ def test_numpy_is_imported_by_the_first_batch_only() -> None:
         "assert 'numpy' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_rows_of_a_new_key_are_judged_at_its_own_time(limiter_class: Any) -> None:
+    """A batch has one time, and a key that is claimed moves on to a later one; by the system's clock, which goes on."""
+    limiter = limiter_class("2/hour")
+    answers = [limiter.hit_many([key] * 3).tolist() for key in range(200)]
+    assert answers == [[True, True, False]] * 200
+    assert limiter.check_many(["a", "b"] * 3)["allowed"].tolist() == [True] * 4 + [False] * 2

@@ -727,3 +727,10 @@ def test_reset_and_clear_leave_what_is_held(path: Path) -> None:
     assert not limiter.hit("a")
     limiter.release("a")
     assert limiter.hit("a")
+
+
+@linux
+def test_calls_on_a_new_key_are_judged_at_its_own_time(tmp_path: Path) -> None:
+    """A claim reads the system's clock, which a process's own reading may lag behind."""
+    limiter = Limiter("2/hour", shared=tmp_path / "new", capacity=1000)
+    assert [[limiter.hit(key) for _ in range(3)] for key in range(300)] == [[True, True, False]] * 300
