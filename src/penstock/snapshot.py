@@ -248,7 +248,7 @@ def _moved(pairs: Pairs, policies: Sequence[Policy], scales: Sequence[Scale], no
                 units[moved] = units.get(moved, 0) + count
         return list(units.items())
     kept = [(at - less, count) for at, count in pairs]
-    return [(at, count) for at, count in kept if at >= (0 if policy.algorithm == SLIDING_LOG else 1)]
+    return [(at, count) for at, count in kept if at >= (0 if policy.algorithm == SLIDING_LOG else policy.per_ns)]
 
 
 def _rescaled(tat: int, scale: Scale, policy: Policy, now_ns: int) -> int:

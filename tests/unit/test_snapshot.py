@@ -467,6 +467,7 @@ def test_forged_files(limiter_class: Any, path: Path, fields: dict[str, Any]) ->
         (SlidingLog(5, 60), [(1, 0)]),
         (FixedWindow(5, 60), [(101 * NS, 1)]),
         (FixedWindow(5, 60), [(30 * NS, 0)]),
+        (FixedWindow(5, 60, "first"), [(60 * NS - 1, 1)]),
         (FixedWindow(5, 60), [(30 * NS, 1), (31 * NS, 1)]),
         (FixedWindow(5, 60), [(30 * NS, 2**57)]),
         (Concurrency(5), [(0, 1)]),
