@@ -207,7 +207,7 @@ def go_on(snapshot: Snapshot, wall_ns: int, policies: Sequence[Sequence[Policy]]
     age = snapshot.now_ns + max(0, wall_ns - snapshot.wall_ns)
     less = _younger_by(age, policies[0])
     if less == 0 and snapshot.scales == scales_of(policies):
-        return age, snapshot.rows
+        return min(age, HORIZON), snapshot.rows
     sections = []
     for number, section in enumerate(snapshot.rows):
         of_limit = [limits[number] for limits in policies]

@@ -200,6 +200,17 @@ def test_wall_time_that_passed(limiter_class: Any, path: Path, passed: float, ro
     assert loaded.peek("a").allowed == (room > 0)
 
 
+@pytest.mark.parametrize("per", [60, 4 * YEAR_NS // NS], ids=["a minute", "four years"])
+def test_a_wall_clock_gone_wild(limiter_class: Any, path: Path, per: int) -> None:
+    """It shows a time of aeons from now: all is as good as new, and nothing overflows."""
+    limiter = limiter_class(SlidingWindow(3, per / 10), FixedWindow(3, per / 10), clock=TwoClocks(0, 0))
+    limiter.hit("a", 3)
+    limiter.save(path)
+    loaded = limiter_class.load(path, clock=TwoClocks(0, 2**79))
+    assert loaded.hit("a", 3)
+    assert not loaded.hit("a")
+
+
 def test_a_limiter_older_than_the_machine(limiter_class: Any, path: Path) -> None:
     """Its birth was before the clock's zero; the engine computes with that."""
     clock = TwoClocks(0, 10**18)
