@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
 
+import penstock
 from penstock.cli.__main__ import main
 
 ROOT = Path(__file__).parent.parent
@@ -42,6 +44,14 @@ def test_replay_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)
     assert main(shlex.split(command)[1:]) == 0
     assert "<svg" in (tmp_path / "replay.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not penstock.native, reason="segments need Linux and the compiled core")
+def test_inspect_command_runs(segment_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (command,) = [line for line in CONSOLE if line.startswith("penstock inspect ")]
+    limiter = penstock.Limiter("1000/second", shared="api")
+    assert main(shlex.split(command)[1:]) == 0
+    assert limiter.shared in capsys.readouterr().out
 
 
 def test_links_lead_somewhere() -> None:

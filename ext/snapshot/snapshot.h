@@ -122,7 +122,8 @@ static inline bool ps_row_legal(const ps_limiter *limiter, const ps_limit *limit
     if (p->algorithm == PS_TOKEN_BUCKET)
         return pairs[0] < limiter->tier_count && pairs[1] >> 63 == 0;
     if (p->algorithm == PS_FIXED_WINDOW)
-        return pairs[0] <= now + p->per_ns + p->per_ns / 2 && pairs[1] <= PS_ROW_UNITS_MOST && (pairs[1] || p->first_hit);
+        return pairs[0] <= now + p->per_ns + p->per_ns / 2 && (pairs[0] >= p->per_ns || !p->first_hit) &&
+               pairs[1] <= PS_ROW_UNITS_MOST && (pairs[1] || p->first_hit);
     if (!many)
         return false;
     uint64_t latest = p->algorithm == PS_SLIDING_LOG ? now : ps_window_now(p, now) - p->resolution - 1;
@@ -182,7 +183,7 @@ static inline uint64_t ps_row_write(const ps_policy *p, const uint64_t *row, ps_
         return ps_bucket_word(p, pairs[1]);
     if (p->algorithm == PS_FIXED_WINDOW) {
         if (p->first_hit)
-            ps_store_relaxed(&tail[1], ps_until(pairs[0], p->per_ns));
+            ps_store_relaxed(&tail[1], pairs[0] - p->per_ns);
         return ps_row_fixed_word(p, pairs);
     }
     if (p->algorithm == PS_SLIDING_WINDOW) {

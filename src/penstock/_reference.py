@@ -333,8 +333,9 @@ class FixedWindowRule(Rule[FixedState]):
 
     def restored(self, state: FixedState, pairs: Pairs, now: int) -> None:
         ((end, count),) = pairs
-        if end > now + self.per + self.per // 2 or count > PAIR_MOST or not (count or self.first_hit):
-            raise ValueError("a window ends too late, or has too many units or none")
+        too_soon = self.first_hit and end < self.per
+        if too_soon or end > now + self.per + self.per // 2 or count > PAIR_MOST or not (count or self.first_hit):
+            raise ValueError("a window ends too soon or too late, or has too many units or none")
         if not self.first_hit:  # the window that ends nearest: the grid may have been laid anew since
             end = (max(0, end + self.grid - self.per // 2) // self.per + 1) * self.per - self.grid
         state.end, state.count = end, min(count, self.most)

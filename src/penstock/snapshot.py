@@ -210,7 +210,7 @@ def go_on(snapshot: Snapshot, wall_ns: int, policies: Sequence[Sequence[Policy]]
     age = snapshot.now_ns + max(0, wall_ns - snapshot.wall_ns)
     less = _younger_by(age, policies[0])
     if less == 0 and snapshot.scales == scales_of(policies):
-        return age, snapshot.rows
+        return min(age, HORIZON), snapshot.rows
     sections = []
     for number, section in enumerate(snapshot.rows):
         of_limit = [limits[number] for limits in policies]
@@ -251,7 +251,7 @@ def _moved(pairs: Pairs, policies: Sequence[Policy], scales: Sequence[Scale], no
                 units[moved] = units.get(moved, 0) + count
         return list(units.items())
     kept = [(at - less, count) for at, count in pairs]
-    return [(at, count) for at, count in kept if at >= (0 if policy.algorithm == SLIDING_LOG else 1)]
+    return [(at, count) for at, count in kept if at >= (0 if policy.algorithm == SLIDING_LOG else policy.per_ns)]
 
 
 def _rescaled(tat: int, scale: Scale, policy: Policy, now_ns: int) -> int:
