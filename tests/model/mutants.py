@@ -110,7 +110,7 @@ MUTANTS = (
     # ---- update ----
     Mutant(
         "update: a failed exchange counts as an admission",
-        ((LIMITER, "        if (ps_pair_exchange(slot, fingerprint, state, fingerprint, next)) {\n            if (p->algorithm == PS_SLIDING_LOG)\n", "        ps_pair_exchange(slot, fingerprint, state, fingerprint, next);\n        {\n            if (p->algorithm == PS_SLIDING_LOG)\n"),),
+        ((LIMITER, "        if (ps_write_word(limiter, limit, p, index, fingerprint, state, next)) {\n            if (p->algorithm == PS_SLIDING_LOG)\n", "        ps_write_word(limiter, limit, p, index, fingerprint, state, next);\n        {\n            if (p->algorithm == PS_SLIDING_LOG)\n"),),
         (("window-behind", "sc"), ("window-behind", "c11")),
     ),
     Mutant(
@@ -207,7 +207,7 @@ MUTANTS = (
     Mutant(
         "release: nothing to give back is believed without an exchange",
         (
-            (LIMITER, "        if (ps_pair_exchange(slot, fingerprint, state, fingerprint, next)) {\n            if (p->algorithm == PS_SLIDING_LOG && change", "        if (next == state || ps_pair_exchange(slot, fingerprint, state, fingerprint, next)) {\n            if (p->algorithm == PS_SLIDING_LOG && change"),
+            (LIMITER, "        if (ps_write_word(limiter, limit, p, index, fingerprint, state, next)) {\n            if (p->algorithm == PS_SLIDING_LOG && change", "        if (next == state || ps_write_word(limiter, limit, p, index, fingerprint, state, next)) {\n            if (p->algorithm == PS_SLIDING_LOG && change"),
             (LIMITER, "if (!ps_is_tentative(*state) && ps_load_acquire(&slot->key) == fingerprint)", "if (!ps_is_tentative(*state))"),
         ),
         (("window-evict-refund", "sc"), ("window-evict-refund", "c11")),
