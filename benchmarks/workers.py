@@ -24,7 +24,7 @@ from typing import Any
 
 from penstock import FixedWindow, Limiter, TokenBucket
 
-COUNT, ROUNDS, LEAD_NS = 100_000, 60, 3_000_000
+COUNT, ROUNDS, LEAD_NS = 100_000, 200, 3_000_000
 TURNS = ["one", "two", "private"]
 WORKERS, SECONDS, CHUNK = 4, 1.5, 200
 DAY = 86_400

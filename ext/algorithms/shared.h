@@ -103,7 +103,7 @@ static inline const ps_word *ps_shared_view(uint64_t word, const ps_word *tail) 
 
 static inline uint64_t ps_partition_of(const ps_share *share, uint64_t fingerprint) {
     uint64_t partitions = ps_load_relaxed(&share->partitions);
-    return partitions > 1 ? (fingerprint >> 48) % partitions : 0;
+    return partitions > 1 && partitions <= PS_PARTITIONS_MOST ? (fingerprint >> 48) % partitions : 0; /* more: scribbled */
 }
 
 static inline double ps_seconds(uint64_t from, uint64_t to) { return (double)(int64_t)(to - from) * 1e-9; }
@@ -158,7 +158,7 @@ static inline uint64_t ps_shared_open(const ps_policy *p, uint64_t word, const p
 
 static inline uint64_t ps_shared_part(const ps_policy *p, uint64_t instances) {
     uint64_t burst = p->limit < UINT64_C(1) << 46 ? p->limit : UINT64_C(1) << 46;
-    return (p->kappa * burst >> 16) / instances;
+    return (p->kappa * burst >> 16) / (instances ? instances : 1);
 }
 
 /* Units that this instance may have admitted on trust; `cost`: the largest that was asked. */

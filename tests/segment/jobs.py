@@ -301,6 +301,75 @@ def all_calls(path: str, limits: str, tally_path: str, slot: int, number: int) -
         tally[slot] += 1
 
 
+def host_calls(path: str, tally_path: str, slot: int, number: int) -> None:
+    """`all_calls` of an engine whose limits are exchanged with Redis, too, by a driver that gets any answers."""
+    import random
+    import struct
+
+    draw = random.Random(number)
+    tally = Tally(tally_path)
+    engine = hosting(path)
+
+    def exchanged() -> None:
+        partition = draw.randrange(16)
+        batch = engine.drain(partition, 50, draw.random() < 0.5, {(0, engine.fingerprint(key)): 2})
+        entries = len(batch) // 40
+        answers = entries * struct.pack("<ddIf", draw.random() * 100, 6e13, draw.randrange(9), draw.random() * 50)
+        if not entries:
+            return
+        if draw.random() < 0.3:
+            engine.failed(partition)
+        else:
+            engine.applied(partition, struct.pack("<BBHId", 0, 1, entries, 2, 6e13) + answers, 0)
+
+    def restored() -> None:
+        partition = draw.randrange(16)
+        if engine.restore(partition):
+            engine.failed(partition)
+
+    calls = [
+        lambda: engine.hit(key, cost),
+        lambda: engine.check(key, cost),
+        lambda: engine.peek(key, cost),
+        lambda: engine.claim(key, cost),
+        lambda: engine.refund(key, cost),
+        lambda: engine.force(key, cost),
+        lambda: engine.reset(key),
+        lambda: engine.hit_many([f"k{draw.randrange(100)}" for _ in range(50)]),
+        lambda: engine.share(draw.choice([1, 3, 1000]), [draw.choice([0, 0, 2, 3])] * draw.choice([1, 16])),
+        lambda: engine.urge(engine.fingerprint(key)),
+        lambda: engine.wait_here({engine.fingerprint(key): cost}),
+        lambda: engine.leave_forgotten(draw.choice([None, engine.fingerprint(key)])),
+        lambda: engine.rest(0, 1000),
+        exchanged,
+        exchanged,
+        *(getattr(engine, name) for name in ("early", "fleet", "waited_elsewhere", "forgotten", "largest")),
+    ]
+    rare = [restored, *(getattr(engine, name) for name in ("lead", "unsettled", "clear", "live", "clear_dead"))]
+    while not tally[0]:
+        key, cost = f"k{draw.randrange(100)}", draw.choice([1, 1, 1, 2, 5, 100, 2**53])
+        with contextlib.suppress(penstock.PenstockError, ValueError, RuntimeError):  # partitions may be fewer
+            draw.choice(rare if draw.random() < 0.02 else calls)()
+        tally[slot] += 1
+
+
+def hosting(path: str) -> Any:
+    """An engine of shared limits on the segment, without anybody who exchanges them."""
+    from penstock._core import Engine
+    from penstock.policy import compile_shared
+    from penstock.segment.file import join
+    from penstock.segment.header import Header, boottime_ns
+
+    limits = [penstock.TokenBucket(50), penstock.SlidingWindow(50, per=1), penstock.FixedWindow(50, per=1)]
+    policies = compile_shared([limits], 50_000_000, 0.5)
+    born = boottime_ns(), time.time_ns()
+    header = Header({None: limits}, policies, 64, "evict", bytes(16), "the system's", "as 'x'", *born)
+    opened = join(penstock.Segment(path=path), lambda: header, lambda _: None)
+    return Engine(
+        policies, {None: 0}, capacity=64, evict=True, secret=bytes(16), clock=None, remember=False, segment=opened
+    )
+
+
 # ---- two users ----
 
 
@@ -529,27 +598,45 @@ def descriptors_after_forks(path: str) -> None:
 
 def pid_reuse(path: str) -> int:
     """Another process with a dead holder's number does not keep what that held. 77: the number was not to be had."""
+    (asked, ask), (told, tell) = os.pipe(), os.pipe()
+    maker = os.fork()  # before there is a limiter: its children join nothing
+    if maker == 0:
+        make_twin(int(os.read(asked, 20)), tell)
     limiter = made(path, "Concurrency(1)")
     holder = os.fork()
     if holder == 0:
         os._exit(0 if limiter.hit("k") else 1)
     assert os.waitpid(holder, 0)[1] == 0
-    for _ in range(50):
-        try:
-            with open("/proc/sys/kernel/ns_last_pid", "w") as file:
-                file.write(str(holder - 1))
-        except OSError:
+    os.write(ask, str(holder).encode())
+    try:
+        if os.read(told, 1) != b"y":
             return 77
-        again = os.fork()
-        if again == 0:
-            time.sleep(120)
-            os._exit(0)
-        try:
-            if again == holder:
-                assert any(pid == holder for pid, _, _ in limiter.seats())
-                eventually(lambda: limiter.hit("k"))
-                return 0
-        finally:
-            os.kill(again, 9)
-            os.waitpid(again, 0)
-    return 77
+        os.kill(holder, 0)  # it is there, it seems
+        assert [alive for pid, _, alive in limiter.seats() if pid == holder] == [False]
+        eventually(lambda: limiter.hit("k"))
+    finally:
+        os.kill(maker, 15)
+        os.waitpid(maker, 0)
+    return 0
+
+
+def make_twin(pid: int, tell: int) -> None:
+    """Has a child of this number, tells so ("y", or "n" when it cannot be had), and keeps it; never returns."""
+    import signal
+
+    twin = 0
+    with contextlib.suppress(OSError):
+        for _ in range(50):
+            with open("/proc/sys/kernel/ns_last_pid", "w") as file:
+                file.write(str(pid - 1))
+            twin = os.fork()
+            if twin == 0:
+                signal.pause()
+            if twin == pid:
+                break
+            os.kill(twin, 9)
+            os.waitpid(twin, 0)
+    signal.signal(signal.SIGTERM, lambda *_: (twin == pid and os.kill(twin, 9), os._exit(0)))
+    os.write(tell, b"y" if twin == pid else b"n")
+    while True:
+        signal.pause()
