@@ -372,7 +372,7 @@ MUTANTS = (
     Mutant(
         "holds: nobody looks whether a seat came to be in transit before the entries were read",
         ((HOLDS, "if (!ps_seat_in(dead, seat) && ps_load_seq(&commons->seats[seat].transit))", "if (false)"),),
-        (("one-for-another", "sc"), ("given-back-elsewhere", "c11")),
+        (("one-for-another", "sc"), ("one-for-another", "c11")),
     ),
     Mutant(
         "holds: a dead seat's entry is lowered last",
