@@ -43,10 +43,13 @@ GOALS = {
     "threads admitted": Goal("two threads without the GIL, one admitted key", 0.5, "of one thread", at_least=True),
     "shared": Goal("a hit on a shared segment, the worst of three cases", 1.15, "of a private one"),
     "processes apart": Goal("two processes on one segment, distinct keys", 1.8, "of one process", at_least=True),
+    "middleware": Goal("ASGI middleware over a bare Starlette application", 5, "us"),
     "import": Goal("import penstock, beyond an empty interpreter", 20, "ms"),
     "filling": Goal("cost at 95 % of the rated capacity", 1.5, "of that at 10 %"),
     "overfull": Goal("cost with ten times more keys than it holds", 3.0, "of that at 10 %"),
     "set free": Goal("keys under limit set free by those", 0, "keys"),
+    "drop in for memory": Goal("limits' frameworks, penstock:// added", 1.0, "of what memory:// adds"),
+    "drop in for redis": Goal("limits' frameworks, redis:// added", 3.0, "times penstock+shm://", at_least=True),
 }
 for _name, _times in TIMES_FASTER.items():
     GOALS[f"over {_name}"] = Goal(f"faster than {_name}, one hot key", _times, "times", at_least=True)

@@ -41,11 +41,16 @@ class Decision(NamedTuple):
         Retry-After is there only on a refusal that a wait can help (RFC 9110, section 10.2.3).
         """
         headers = {"X-RateLimit-Limit": str(self.limit), "X-RateLimit-Remaining": str(self.remaining)}
-        if math.isfinite(self.reset_after):
-            headers["X-RateLimit-Reset"] = str(math.ceil(self.reset_after))
-        if not self.allowed and math.isfinite(self.retry_after):
-            headers["Retry-After"] = str(max(1, math.ceil(self.retry_after)))
+        if (reset := whole_seconds(self.reset_after)) is not None:
+            headers["X-RateLimit-Reset"] = str(reset)
+        if not self.allowed and (wait := whole_seconds(self.retry_after)) is not None:
+            headers["Retry-After"] = str(max(1, wait))
         return headers
+
+
+def whole_seconds(seconds: float) -> int | None:
+    """Seconds rounded up, so that who waits them out is not too early; None where they are without end."""
+    return None if seconds == math.inf else math.ceil(seconds)
 
 
 class Stats(NamedTuple):
