@@ -93,7 +93,8 @@ class Outcome:
                 self.allowed, self.speaking = False, decision
                 self._take_back(asks[: asks.index(ask)])
                 return False
-            if self.speaking is None or decision.remaining < self.speaking.remaining:
+            speaking = self.speaking
+            if speaking is None or decision.remaining < speaking.remaining:
                 self.speaking = decision
             if rule.holds:
                 self.held += (ask,)
