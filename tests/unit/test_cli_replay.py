@@ -170,7 +170,7 @@ def test_nothing_to_replay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_tables_larger_than_the_memory(
     log: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("penstock.limiter.memory_of_machine", lambda: 1000)
+    monkeypatch.setattr("penstock._arguments.memory_of_machine", lambda: 1000)
     assert replay(log, "--limit", "10/minute") == 2
     assert "not enough memory: capacity=" in capsys.readouterr().err
 

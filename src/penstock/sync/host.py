@@ -38,10 +38,10 @@ class HostExchange(Exchange):
 
     def _begin(self, limiter: SharingLimiter) -> None:
         self._end = threading.Event()
-        self._leads = self._may_lead(engine_of(limiter))
-        if self._leads:
+        if self._may_lead(engine_of(limiter)):
             self._lead(limiter)
         else:
+            self._leads = False
             self._start(self._stand, "penstock standing by")
 
     @staticmethod
@@ -51,6 +51,7 @@ class HostExchange(Exchange):
     def _lead(self, limiter: SharingLimiter) -> None:
         engine_of(limiter).lead()
         super()._begin(limiter)
+        self._leads = True  # from now on there is a plan to ask
         self._start(self._attend, "penstock leading")
 
     @staticmethod
@@ -68,7 +69,6 @@ class HostExchange(Exchange):
                 engine.wait_here(dict(self._waited.waited()))
                 if self._may_lead(engine):
                     log.info("limiter %r: this process exchanges with Redis for its host from now on", self.name)
-                    self._leads = True
                     self._lead(limiter)
                     return
                 del engine, limiter
