@@ -16,7 +16,6 @@ from penstock.rate import (
     TokenBucket,
     check_per,
 )
-from penstock.sync.wire import LEASE_NS
 
 TOKEN_BUCKET, SLIDING_WINDOW, SLIDING_LOG, FIXED_WINDOW, CONCURRENCY, SHARED = range(6)
 ALGORITHM_NAMES = ("token-bucket", "sliding-window", "sliding-log", "fixed-window", "concurrency")
@@ -145,6 +144,8 @@ def shared_turn_ns(policy: Policy) -> int:
 
 def _shared_held(limit: Concurrency, tag: int, every_ns: int, kappa: float) -> Policy:
     """per_ns: how long Redis counts what an instance holds."""
+    from penstock.sync.wire import LEASE_NS  # here, because limits of one process do without it
+
     return Policy(
         SHARED,
         limit.limit,
