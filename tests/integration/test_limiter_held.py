@@ -21,8 +21,8 @@ from penstock.sync.wire import HELD
 
 HOLDER = """
 import sys, time
-import penstock.policy
-penstock.policy.LEASE_NS = {lease_ns}
+import penstock.sync.wire
+penstock.sync.wire.LEASE_NS = {lease_ns}
 from penstock import Concurrency, Limiter, Sync
 limiter = Limiter(Concurrency({limit}), name="test", sync=Sync({url!r}, fleet_hint=1, strict=True))
 taken = sum(limiter.acquire("k", timeout=2) for _ in range({units}))
@@ -134,7 +134,7 @@ def test_tiers_have_limits_of_their_own_which_can_be_replaced(shared: Make) -> N
 
 def test_what_a_killed_process_held_comes_back(shared: Make, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     lease_s = 1.0
-    monkeypatch.setattr("penstock.policy.LEASE_NS", round(lease_s * 1e9))
+    monkeypatch.setattr("penstock.sync.wire.LEASE_NS", round(lease_s * 1e9))
     limiter = shared(Concurrency(4), strict=True)
     connected(limiter)
     with holding(server, 4, 3, lease_s) as process:
