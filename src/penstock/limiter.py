@@ -141,9 +141,9 @@ class LimiterMethods(Engine):
                 os.close(opened.fd)
             raise
         if saved is not None and saved.secret == key:
-            names = dict(list(saved.names.items())[-2 * self.capacity :])
             from penstock.snapshot import fill_with
 
+            names = dict(list(saved.names.items())[-2 * self.capacity :])
             fill_with(self, rows if rows and opened is None else [b""] * len(policies[0]), names)
         self.shared = None if segment is None else segment.path
         self._limits = by_tier

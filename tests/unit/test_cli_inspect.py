@@ -9,7 +9,6 @@ import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +23,6 @@ from penstock.segment.options import path_of
 segments = pytest.mark.skipif(
     sys.platform != "linux" or not penstock.native, reason="segments need Linux and the compiled core"
 )
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "segment"
-
-
-@pytest.fixture
-def name() -> Iterator[str]:
-    """A name that nobody else uses."""
-    own = f"test-{os.getpid()}-{os.urandom(6).hex()}"
-    yield own
-    Path(path_of(own)).unlink(missing_ok=True)
 
 
 def inspect(*arguments: object) -> int:

@@ -30,21 +30,6 @@ linux = pytest.mark.skipif(not CAN_SHARE, reason="segments are there on Linux, w
 ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where a segment of the test's own may be."""
-    return tmp_path / "segment"
-
-
-@pytest.fixture
-def name() -> Iterator[str]:
-    """A name that nobody else uses."""
-    own = f"test-{os.getpid()}-{os.urandom(6).hex()}"
-    yield own
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path_of(own))
-
-
 def opened(path: Path | Segment, *limits: Any, **options: Any) -> Limiter:
     """A small limiter on the segment, of 5 a minute unless it is said otherwise."""
     if not limits and "tiers" not in options:

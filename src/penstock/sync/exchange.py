@@ -6,7 +6,7 @@ import asyncio
 import time
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from penstock.policy import INTERVAL_LEAST_NS, KAPPA_ONE, Policy, shared_turn_ns
 from penstock.sync import worker
@@ -29,6 +29,15 @@ class Waited(Protocol):
     """Who waits for what; penstock.waiting.Waiters."""
 
     def waited(self) -> Mapping[int, int]: ...
+
+
+class Fleet(NamedTuple):
+    """What is known of all instances together. open: Redis is away, and everything is admitted; interval_ns: between
+    two exchanges now."""
+
+    instances: int
+    open: bool
+    interval_ns: int
 
 
 class Exchange:
@@ -154,11 +163,15 @@ class Exchange:
 
     def leases_only(self, tier: int, now: int) -> bool:
         """Whether who can wait is served from leases alone: where being ahead of Redis would be too coarse."""
-        plan = self._member.plan
-        if plan.away and self.options.on_outage == "open":
+        fleet = self._fleet(now)
+        if fleet.open:
             return False
-        most = OWN_LEAST * KAPPA_ONE * plan.instances(now)
+        most = OWN_LEAST * KAPPA_ONE * fleet.instances
         return any(policy.kappa * policy.limit < most for policy in self._policies[tier])
+
+    def _fleet(self, now: int) -> Fleet:
+        plan = self._member.plan
+        return Fleet(plan.instances(now), plan.away and self.options.on_outage == "open", plan.interval_ns)
 
     # ---- looking in, changing, ending ----
 
@@ -168,9 +181,9 @@ class Exchange:
 
     def guarantee(self, tiers: Sequence[str | None], now: int, largest: Sequence[int]) -> Guarantee:
         """What holds with as many instances as there are, and the interval there is."""
-        plan = self._member.plan
+        fleet = self._fleet(now)
         named = list(zip(tiers, self._policies, strict=True))
-        return guarantee_of(named, plan.instances(now), plan.interval_ns, largest)
+        return guarantee_of(named, fleet.instances, fleet.interval_ns, largest)
 
     def replace(self, policies: Sequence[Sequence[Policy]]) -> None:
         """Other policies are in force."""

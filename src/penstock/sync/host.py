@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
 
 from penstock._core import LEAD_BYTE
 from penstock.errors import SegmentError
-from penstock.policy import KAPPA_ONE
 from penstock.segment.file import locked, unlocked
-from penstock.sync.exchange import OWN_LEAST, Exchange
-from penstock.sync.guarantee import Guarantee, guarantee_of
+from penstock.sync.exchange import Exchange, Fleet
 from penstock.sync.plan import NORMAL, OPEN
 from penstock.sync.state import SyncState
 from penstock.sync.task import Bell, SharingLimiter, log
@@ -127,17 +125,15 @@ class HostExchange(Exchange):
         elif limiter is not None and not self._closed and not engine_of(limiter).leave_forgotten(fingerprint):
             log.warning("limiter %r: so many keys were reset at once that Redis keeps what it counts of one", self.name)
 
-    def leases_only(self, tier: int, now: int) -> bool:
-        """As Exchange.leases_only."""
+    def _fleet(self, now: int) -> Fleet:
         if self._leads:
-            return super().leases_only(tier, now)
-        instances, modes = self._fleet()
-        if OPEN in modes:
-            return False
-        most = OWN_LEAST * KAPPA_ONE * instances
-        return any(policy.kappa * policy.limit < most for policy in self._policies[tier])
+            return super()._fleet(now)
+        instances, modes = self._told()
+        interval_ns = min(policy.interval_ns for limits in self._policies for policy in limits)
+        return Fleet(instances, OPEN in modes, interval_ns)
 
-    def _fleet(self) -> tuple[int, list[int]]:
+    def _told(self) -> tuple[int, list[int]]:
+        """How many instances there are, and each partition's mode, as the leader has set them."""
         limiter = self._limiter()
         return (1, [NORMAL]) if limiter is None else engine_of(limiter).fleet()
 
@@ -147,17 +143,9 @@ class HostExchange(Exchange):
         """What stats().sync shows; where another process leads, only what this one can see."""
         if self._leads:
             return super().state()
-        instances, modes = self._fleet()
-        mode = "host" if all(one == NORMAL for one in modes) else "open" if OPEN in modes else "closed"
-        interval = min(policy.interval_ns for limits in self._policies for policy in limits) / 1e9
-        return SyncState(True, mode, instances, interval, None, 0, 0, 0, 0, 0.0, 0.0, 0, 0, None)
-
-    def guarantee(self, tiers: Sequence[str | None], now: int, largest: Sequence[int]) -> Guarantee:
-        """As Exchange.guarantee."""
-        if self._leads:
-            return super().guarantee(tiers, now, largest)
-        interval_ns = min(policy.interval_ns for limits in self._policies for policy in limits)
-        return guarantee_of(list(zip(tiers, self._policies, strict=True)), self._fleet()[0], interval_ns, largest)
+        fleet, (_, modes) = self._fleet(0), self._told()
+        mode = "host" if all(one == NORMAL for one in modes) else "open" if fleet.open else "closed"
+        return SyncState(True, mode, fleet.instances, fleet.interval_ns / 1e9, None, 0, 0, 0, 0, 0.0, 0.0, 0, 0, None)
 
     def close(self) -> None:
         """As Exchange.close; then another process of the host may lead."""
