@@ -1,4 +1,4 @@
-"""Builds the one extension module; everything else is in pyproject.toml.
+"""Builds the extension modules, one for each bridge ext/_*.pyx; everything else is in pyproject.toml.
 
 PENSTOCK_PURE=1       no native code: the plain-Python reference runs
 PENSTOCK_DEBUG=1      no optimisation, debug symbols, assertions, C warnings as errors
@@ -7,6 +7,7 @@ PENSTOCK_SANITIZE=... "address,undefined" or "thread": a sanitizer build (see te
 
 import os
 import sys
+from pathlib import Path
 
 from setuptools import Extension, setup
 
@@ -25,7 +26,7 @@ def native_files(*endings: str) -> list[str]:
     )
 
 
-def extension() -> Extension:
+def extension(bridge: str) -> Extension:
     compile_args, link_args = [], []
     if sys.platform == "win32":
         compile_args += ["/std:c11", "/experimental:c11atomics", "/O2"]
@@ -42,8 +43,8 @@ def extension() -> Extension:
             if "undefined" in SANITIZE:
                 compile_args += ["-fno-wrapv", "-fno-sanitize-recover=undefined"]
     return Extension(
-        "penstock._core",
-        ["ext/_core.pyx"],
+        f"penstock.{bridge}",
+        [f"ext/{bridge}.pyx"],
         include_dirs=["ext"],
         depends=[*native_files(".h", ".pxd"), "src/penstock/_core.pxd"],
         extra_compile_args=compile_args,
@@ -56,7 +57,8 @@ def ext_modules() -> list[Extension]:
         return []
     from Cython.Build import cythonize
 
-    return cythonize([extension()], include_path=["ext", "src"], build_dir="build", language_level=3)
+    bridges = sorted(path.stem for path in Path("ext").glob("_*.pyx"))
+    return cythonize([extension(bridge) for bridge in bridges], include_path=["ext", "src"], build_dir="build", language_level=3)
 
 
 setup(ext_modules=ext_modules())

@@ -7,4 +7,4 @@ cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH" # cython-lint calls pycodestyle by name
 ruff check .
 mypy
-cython-lint ext/_core.pyx ext/native.pxd src/penstock/_core.pxd src/penstock/__init__.pxd
+cython-lint ext/*.pyx ext/*.pxd src/penstock/_core.pxd src/penstock/__init__.pxd

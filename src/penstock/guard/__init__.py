@@ -1,0 +1,1 @@
+"""Abuse protection on the engine: one request in, one verdict out."""
