@@ -26,6 +26,7 @@ typedef struct {
 
 static ps_guard ps_guards[PS_GUARDS_MOST];
 static struct sigaction ps_fault_before;
+static ps_word ps_fault_passed; /* the fault that was last handed on */
 
 static void ps_fault_handler(int number, siginfo_t *info, void *context) {
     uint64_t at = (uint64_t)(uintptr_t)info->si_addr;
@@ -38,6 +39,14 @@ static void ps_fault_handler(int number, siginfo_t *info, void *context) {
         if (mmap((void *)(uintptr_t)start, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED)
             return;
     }
+    /* Two extension modules each have a handler and may come to stand before each other: a fault that comes back is nobody's. */
+    uint64_t frame = (uint64_t)(uintptr_t)info;
+    if (ps_load_relaxed(&ps_fault_passed) == frame) {
+        ps_store_relaxed(&ps_fault_passed, 0);
+        signal(SIGBUS, SIG_DFL);
+        return;
+    }
+    ps_store_relaxed(&ps_fault_passed, frame);
     if (ps_fault_before.sa_flags & SA_SIGINFO)
         ps_fault_before.sa_sigaction(number, info, context);
     else if (ps_fault_before.sa_handler != SIG_DFL && ps_fault_before.sa_handler != SIG_IGN)
