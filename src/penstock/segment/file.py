@@ -16,7 +16,7 @@ import stat
 import struct
 import sys
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, Self
 
 from penstock._backend import native
 from penstock.errors import SegmentError
@@ -34,17 +34,31 @@ HEADER_MOST = 1 << 20
 _LOCK = struct.Struct("hhqqi")
 
 
+class Described(Protocol):
+    """What a file says of itself: a limiter's Header, or a guard's."""
+
+    @property
+    def birth_ns(self) -> int: ...
+    def packed(self) -> bytes: ...
+    @classmethod
+    def unpacked(cls, packed: bytes) -> Self:
+        """One of penstock.written.UNREADABLE for other bytes."""
+
+    def table_bytes(self) -> int:
+        """Bytes that the file has after its header."""
+
+
 class Opened(NamedTuple):
     """A segment's file, open and checked; what an engine needs to map it.
 
-    fd: the engine's from then on. header_bytes: where its tables begin. birth_ns: of the header. look_only: map it as
+    header: of the kind that was asked for. fd: the engine's from then on. header_bytes: where its tables begin. birth_ns: of the header. look_only: map it as
     it is, and change nothing.
     """
 
     fd: int
     header_bytes: int
     birth_ns: int
-    header: Header
+    header: Any
     look_only: bool = False
 
 
@@ -72,14 +86,15 @@ def boot() -> bytes:
 
 def join(
     segment: Segment,
-    make: Callable[[], Header],
-    differs: Callable[[Header], str | None],
+    make: Callable[[], Described],
+    differs: Callable[[Any], str | None],
     fill: Callable[[Opened], None] | None = None,
+    kind: type[Described] = Header,
 ) -> Opened:
     """Opens the segment, or makes it.
 
     make: the header of a new one. differs: what is wrong with one that is there, if anything. fill: puts into a new
-    one, before anybody can find it, what it begins with; the descriptor it is given is its own. Raises SegmentError,
+    one, before anybody can find it, what it begins with; the descriptor it is given is its own. kind: of header. Raises SegmentError,
     with the file's side of it, for a file that is not ours or not such a segment; nothing was changed then.
     """
     check_system()
@@ -90,9 +105,9 @@ def join(
             fd = _made(path, make(), now, segment.group)
             try:
                 if fill is not None:
-                    fill(_read(fd, path)._replace(fd=os.dup(fd)))
+                    fill(_read(fd, path, kind)._replace(fd=os.dup(fd)))
                 if _named(fd, path):
-                    return _read(fd, path)
+                    return _read(fd, path, kind)
             except BaseException:
                 os.close(fd)
                 raise
@@ -104,7 +119,7 @@ def join(
                 _remove_stale(fd, path)
                 os.close(fd)
                 continue
-            opened = _read(fd, path)
+            opened = _read(fd, path, kind)
             if wrong := differs(opened.header):
                 raise SegmentError(f"{path} was made with other settings: {wrong}")
         except BaseException:
@@ -204,12 +219,10 @@ class _Prelude(NamedTuple):
         return hashlib.blake2b(said + self.packed, digest_size=16).digest()
 
 
-def _made(path: str, header: Header, now: bytes, group: bool) -> int:
+def _made(path: str, header: Described, now: bytes, group: bool) -> int:
     """A new segment's file, whole but without a name."""
-    from penstock._core import segment_bytes
-
     prelude = _Prelude(header.packed(), 0, now)
-    prelude = prelude._replace(whole=prelude.start + segment_bytes(header.capacity, header.tail_words, header.shared))
+    prelude = prelude._replace(whole=prelude.start + header.table_bytes())
     try:
         fd = os.open(os.path.dirname(path), os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -278,18 +291,16 @@ def _prelude(fd: int, path: str) -> _Prelude:
     return prelude
 
 
-def _read(fd: int, path: str) -> Opened:
+def _read(fd: int, path: str, kind: type[Described] = Header) -> Opened:
     """The header of the file, checked against the file and against itself. Raises SegmentError."""
-    from penstock._core import segment_bytes
-
     prelude = _prelude(fd, path)
     size, whole = os.fstat(fd).st_size, prelude.whole
     if size != whole:
         raise SegmentError(f"{path} has {size} bytes and was made with {whole}: it was cut off or grew. Remove it")
     try:
-        header = Header.unpacked(prelude.packed)
+        header = kind.unpacked(prelude.packed)
     except UNREADABLE as error:
         raise SegmentError(f"{path} has a header that this penstock cannot read: {error}. Remove it") from None
-    if prelude.start + segment_bytes(header.capacity, header.tail_words, header.shared) != size:
+    if prelude.start + header.table_bytes() != size:
         raise SegmentError(f"{path} was laid out by another build of penstock. Remove it, or use another name")
     return Opened(fd, prelude.start, header.birth_ns, header)

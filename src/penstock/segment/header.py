@@ -85,6 +85,12 @@ class Header(NamedTuple):
         except ValueError:
             return False
 
+    def table_bytes(self) -> int:
+        """Bytes that the file has after its header."""
+        from penstock._core import segment_bytes
+
+        return segment_bytes(self.capacity, self.tail_words, self.shared)
+
     @property
     def shared(self) -> bool:
         """Whether its limits are shared through Redis, too."""

@@ -1,0 +1,164 @@
+"""Conditions that scenarios name, read from a request as bits: each asked once, and only those that are used."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from penstock.adapters.identity import forwarded_hops
+from penstock.errors import shown
+from penstock.guard.agents import Agents, Paths
+from penstock.guard.facts import AGENT, PATH, Facts
+from penstock.guard.request import Request
+from penstock.guard.scenario import Condition, Scenario
+
+CHAIN_MOST = 5
+"""Proxies that a chain may have before it is long."""
+CONDITIONS_MOST = 62
+_REMEMBERED = 8192
+
+STATIC = frozenset(
+    "avif bmp css eot gif ico jpeg jpg js json map mjs mp3 mp4 otf pdf png svg ttf wasm webm webp woff woff2 xml txt".split()
+)
+STATES = ("never", "emergency", "tight", "signed_in", "bare", "long_chain", "open_proxy", "no_address")
+"""What the guard itself knows of a request. never: it does not hold, for scenarios that others add to; emergency mode; an endpoint under attack; a user given; Accept or
+Accept-Language missing beside a browser's User-Agent, or no User-Agent; a forwarding chain of more than five; CONNECT or
+another host's address as target; no address of the client."""
+
+
+class Conditions:
+    """The conditions that are used, each a bit.
+
+    Their names: one of STATES; "static", a file's path; "login", where one signs in; "path:KIND" and "agent:KIND" as Paths and Agents tell them;
+    "method:POST"; "status:404", "status:4xx"; "prefix:/login", "suffix:.php", "query:author="; functions of the request;
+    and "not " before a name.
+    """
+
+    def __init__(self, agents: Agents, paths: Paths, login: tuple[str, ...]) -> None:
+        self._agents, self._paths, self._login = agents, paths, login
+        self._bits: dict[object, int] = {}
+        self._by: dict[str, list[tuple[int, Callable[[Any], bool]]]] = {}
+        self._functions: list[tuple[int, Callable[[Request], object], str, bool]] = []
+        self._absent: list[tuple[int, int]] = []
+        self.states = dict.fromkeys(STATES, 0)
+        self.path = self._cached("path")
+        self.agent = self._cached("agent")
+        self.method = self._cached("method")
+        self.status = self._cached("status")
+
+    def _cached(self, domain: str) -> Callable[[Any], int]:
+        def mask(value: object) -> int:
+            return sum(bit for bit, holds in self._by.get(domain, ()) if holds(value))
+
+        return functools.lru_cache(_REMEMBERED)(mask)
+
+    def uses(self, domain: str) -> bool:
+        return domain in self._by
+
+    def bit(self, scenario: Scenario, condition: Condition) -> int:
+        """The bit of a condition. ValueError for one that there is not."""
+        known = self._bits.get(condition)
+        if known is not None:
+            return known
+        if len(self._bits) == CONDITIONS_MOST:
+            raise ValueError(f"more than {CONDITIONS_MOST} conditions are used")
+        bit = self._bits[condition] = 1 << len(self._bits)
+        if callable(condition):
+            self._functions.append((bit, condition, scenario.name, scenario.on_error == "deny"))
+            return bit
+        if not isinstance(condition, str):
+            raise TypeError(f"scenario {shown(scenario.name)}: when={shown(condition)} must be a name or a function")
+        name = condition.removeprefix("not ")
+        domain, holds = self._read(scenario, name)
+        wanted = name == condition
+        if domain == "state":
+            if wanted:
+                self.states[name] = bit
+            else:
+                self._absent.append((self.bit(scenario, name), bit))
+            return bit
+        self._by.setdefault(domain, []).append((bit, lambda value: bool(holds(value)) is wanted))
+        return bit
+
+    def _read(self, scenario: Scenario, name: str) -> tuple[str, Callable[[Any], bool]]:
+        if name in STATES:
+            return "state", lambda states: name in states
+        if name == "static":
+            return "path", is_static
+        if name == "login":
+            return "path", lambda path: path.startswith(self._login)
+        domain, _, value = name.partition(":")
+        if value:
+            if domain == "path":
+                return "path", lambda path: self._paths.kind(path) == value
+            if domain == "agent":
+                return "agent", lambda agent: self._agents.match(agent or "").kind == value
+            if domain == "method":
+                return "method", lambda method: method == value.upper()
+            if domain == "status" and value.isdigit():
+                return "status", lambda status: status == int(value)
+            if domain == "status" and len(value) == 3 and value.endswith("xx") and value[0] in "12345":
+                return "status", lambda status: status // 100 == int(value[0])
+            if domain == "prefix":
+                return "path", lambda path: path.startswith(value)
+            if domain == "suffix":
+                return "path", lambda path: path.endswith(value)
+            if domain == "query":
+                return "query", lambda query: query.startswith(value) or f"&{value}" in query
+        raise ValueError(
+            f"scenario {shown(scenario.name)}: when={shown(name)} is no condition; there are {', '.join(STATES)}, static, login,"
+            " path:KIND, agent:KIND, method:M, status:404, status:4xx, prefix:, suffix:, query:, functions, and not before them"
+        )
+
+    def of(self, request: Request, facts: Facts, states: int, failed: Callable[[str, bool], None]) -> int:
+        """The bits of a request, `states` (bits) included. failed: told which scenario's function raised."""
+        mask = states | self.path(facts[PATH]) | self.agent(facts[AGENT]) | self.method(request.method)
+        if "query" in self._by:
+            mask |= sum(bit for bit, holds in self._by["query"] if holds(request.query))
+        for bit, function, name, deny in self._functions:
+            try:
+                if function(request):
+                    mask |= bit
+            except Exception:
+                failed(name, deny)
+        return mask
+
+    def request_states(self, request: Request, facts: Facts, mask: int) -> int:
+        """`mask`, the bits of STATES that were known before, and those that can be read from the request itself."""
+        states = self.states
+        if bit := states["bare"]:
+            fields = request.fields
+            agent = fields.get("user-agent")
+            if not agent or (agent.startswith("Mozilla/") and not ("accept" in fields and "accept-language" in fields)):
+                mask |= bit
+        if bit := states["long_chain"]:
+            lines = request.fields.get("x-forwarded-for")
+            if lines is not None and chain_length(lines) > CHAIN_MOST:
+                mask |= bit
+        if (bit := states["open_proxy"]) and (
+            request.method == "CONNECT" or request.path.startswith(("http://", "https://"))
+        ):
+            mask |= bit
+        if (bit := states["signed_in"]) and request.user is not None:
+            mask |= bit
+        if (bit := states["no_address"]) and facts[0] is None:
+            mask |= bit
+        for present, absent in self._absent:
+            if not mask & present:
+                mask |= absent
+        return mask
+
+
+def is_static(path: str) -> bool:
+    """Whether a path ends like a file that pages bring with them."""
+    return path[-8:].rpartition(".")[2].lower() in STATIC and "." in path[-8:]
+
+
+def chain_length(lines: str) -> int:
+    """Hops of X-Forwarded-For, counted as far as matters."""
+    count = 0
+    for count, _ in enumerate(forwarded_hops([lines]), 1):
+        if count > CHAIN_MOST:
+            break
+    return count

@@ -1,0 +1,163 @@
+"""The limits of a guard: token buckets and windows by everyone, user, address, endpoint and any other fact."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from penstock.clock import Clock
+from penstock.decision import Decision
+from penstock.guard.facts import ADDRESS, ENDPOINT, Facts
+from penstock.guard.settings import Limits
+from penstock.limiter import Limiter, Rates
+from penstock.rate import Concurrency
+from penstock.segment.options import Segment
+from penstock.sync.options import Client, Sync
+
+
+class Making(NamedTuple):
+    """What every limiter of a guard is made with."""
+
+    name: str
+    clients: int
+    clock: Clock | None
+    shared: Segment | None
+    sync: str | Client | Sync | None
+
+    def limiter(self, what: str, rates: Rates | Sequence[Rates], *, sync: bool = True) -> Limiter:
+        """A limiter of its own name, and of its own segment beside the guard's."""
+        shared = None
+        if self.shared is not None:
+            shared = Segment(path=f"{self.shared.path}.{what}", group=self.shared.group)
+        return Limiter(
+            *(rates if isinstance(rates, (tuple, list)) else (rates,)),
+            capacity=self.clients,
+            clock=self.clock,
+            name=f"{self.name}.{what}",
+            shared=shared,
+            sync=self.sync if sync else None,
+        )
+
+
+class Asked(NamedTuple):
+    """One limit: its name, the number of the fact it is by (None: one for all), the prefix of paths it is for."""
+
+    name: str
+    fact: int | None
+    prefix: str | None
+    limiter: Limiter
+
+
+class Refusal(NamedTuple):
+    """A limit that refuses."""
+
+    name: str
+    decision: Decision
+
+
+class LimitSet:
+    """The limits of one guard. A request that one of them refuses is recorded by none."""
+
+    def __init__(self, settings: Limits, making: Making, number: Callable[[str], int]) -> None:
+        self._asked: list[Asked] = []
+        self._by_endpoint: dict[str, list[Asked]] = {}
+        self.settings = settings
+        for name, fact, rates in (
+            ("everyone", None, settings.everyone),
+            ("user", "user", settings.user),
+            ("address", "address", settings.address),
+            *((fact, fact, rates) for fact, rates in settings.facts.items()),
+        ):
+            if rates is not None:
+                self._asked += self._each(name, None if fact is None else number(fact), None, rates, making)
+        for place, (prefix, rates) in enumerate(settings.endpoints.items()):
+            self._by_endpoint[prefix] = self._each(f"endpoint{place}", ADDRESS, prefix, rates, making)
+        self.prefixes = tuple(settings.endpoints)
+
+    @staticmethod
+    def _each(name: str, fact: int | None, prefix: str | None, rates: Rates, making: Making) -> list[Asked]:
+        several = making_several(rates)
+        return [
+            Asked(
+                name if prefix is None else prefix,
+                fact,
+                prefix,
+                making.limiter(name if len(several) == 1 else f"{name}-{place}", rate),
+            )
+            for place, rate in enumerate(several)
+        ]
+
+    def _for(self, facts: Facts) -> Iterator[tuple[Asked, str | int | bytes]]:
+        for one in self._asked:
+            key = "all" if one.fact is None else facts[one.fact]
+            if key is not None:
+                yield one, key
+        endpoint, address = facts[ENDPOINT], facts[ADDRESS]
+        if self._by_endpoint and isinstance(endpoint, str) and address is not None:
+            for one in self._by_endpoint.get(endpoint, ()):
+                yield one, address
+
+    def ask(self, facts: Facts, cost: int) -> tuple[Refusal | None, Decision | None]:
+        """Takes `cost` from every limit that is for the request, or from none: (who refuses, the tightest of those that
+        admit)."""
+        taken: list[tuple[Asked, str | int | bytes, int]] = []
+        tightest: Decision | None = None
+        for one, key in self._for(facts):
+            units = cost if cost == 1 else min(cost, one.limiter.largest()[0])
+            decision = one.limiter.check(key, units)
+            if not decision:
+                for other, its, many in taken:
+                    other.limiter.refund(its, many)
+                return Refusal(one.name, decision), None
+            taken.append((one, key, units))
+            if tightest is None or decision.remaining < tightest.remaining:
+                tightest = decision
+        return None, tightest
+
+    def remaining(self, facts: Facts) -> dict[str, int]:
+        """What each limit has left for these facts, by its name and rate; takes nothing."""
+        return {f"{one.name} {one.limiter!r}"[:80]: one.limiter.peek(key).remaining for one, key in self._for(facts)}
+
+    def forget(self, facts: Facts) -> None:
+        for one, key in self._for(facts):
+            if one.fact is not None:
+                one.limiter.reset(key)
+
+    def close(self) -> None:
+        for one in (*self._asked, *(one for each in self._by_endpoint.values() for one in each)):
+            one.limiter.close()
+
+
+def making_several(rates: Rates) -> list[Rates]:
+    """Each of several rates by itself, so that what is left of each can be told."""
+    if isinstance(rates, str):
+        return [one.strip() for one in rates.split(";") if one.strip()] or [rates]
+    if isinstance(rates, (tuple, list)):
+        return [one for each in rates for one in making_several(each)]
+    return [rates]
+
+
+class Flights:
+    """Requests of each address that are being answered: a true count, given back when the answer ends."""
+
+    def __init__(self, most: int, in_emergency: int, making: Making) -> None:
+        self.most, self.in_emergency = most, in_emergency or most
+        self._limiter = making.limiter("flights", Concurrency(most), sync=False)
+        self._process = os.getpid()
+
+    def begin(self, key: str, emergency: bool) -> bool:
+        """Whether there is room for one more; then it must be ended."""
+        limiter = self._limiter
+        if emergency and limiter.peek(key).remaining <= self.most - self.in_emergency:
+            return False
+        return limiter.hit(key)
+
+    def end(self, key: str) -> None:
+        self._limiter.release(key)
+
+    def count(self, key: str) -> int:
+        return self.most - self._limiter.peek(key).remaining
+
+    def close(self) -> None:
+        self._limiter.close()
