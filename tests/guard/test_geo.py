@@ -1,4 +1,4 @@
-"""Geo: what the official test files say, every malformed one survived, absent files and packages, reloading in one step."""
+"""Geo: what the official test files say, every malformed one survived, absent files and packages, reloading."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from penstock.guard.geo import NOWHERE, Geo, Place
 pytest.importorskip("maxminddb")
 DATA = Path(__file__).parents[3] / "shared" / "data" / "geo"
 COUNTRY, CITY, ASN = (DATA / f"GeoLite2-{kind}-Test.mmdb" for kind in ("Country", "City", "ASN"))
-BROKEN = sorted((DATA / "bad").glob("*.mmdb")) + [DATA / "MaxMind-DB-test-broken-pointers-24.mmdb"]
+BROKEN = [*sorted((DATA / "bad").glob("*.mmdb")), DATA / "MaxMind-DB-test-broken-pointers-24.mmdb"]
 ADDRESSES = ["1.1.1.1", "81.2.69.142", "216.160.83.56", "2001:218::1", "8.8.8.8", "255.255.255.255", "0.0.0.0", "::1"]
 needs_data = pytest.mark.skipif(not COUNTRY.exists(), reason="../shared/data is not here")
 
@@ -264,7 +264,9 @@ def test_what_is_no_address(text: str) -> None:
     assert geo.failures == 0
 
 
-@pytest.mark.parametrize(("capacity", "error"), [(1, ValueError), (1 << 30, ValueError), (True, TypeError), ("9", TypeError)])
+@pytest.mark.parametrize(
+    ("capacity", "error"), [(1, ValueError), (1 << 30, ValueError), (True, TypeError), ("9", TypeError)]
+)
 def test_capacity_is_checked(capacity: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match="capacity"):
         Geo(capacity=capacity)
