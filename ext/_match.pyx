@@ -1,5 +1,5 @@
 # cython: language_level=3, binding=False, embedsignature=True, embedsignature.format=clinic, freethreading_compatible=True
-# cython: cdivision=True, subinterpreters_compatible=no
+# cython: cdivision=True, subinterpreters_compatible=no, autotestdict=False
 """The bridge to the address sets and the literal automaton: texts in, entries and numbers out; nothing is decided here."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
