@@ -53,8 +53,10 @@ class Conditions:
 
         return functools.lru_cache(_REMEMBERED)(mask)
 
-    def uses(self, domain: str) -> bool:
-        return domain in self._by
+    @property
+    def uses_any(self) -> bool:
+        """Whether a request has to be looked at for any of them."""
+        return bool(self._by or self._functions)
 
     def bit(self, scenario: Scenario, condition: Condition) -> int:
         """The bit of a condition. ValueError for one that there is not."""

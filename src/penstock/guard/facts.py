@@ -137,7 +137,7 @@ class Reader:
         if ja4 is not None and not self._ja4(ja4):
             ja4 = None
         if self.geo is not None and request.address is not None:
-            where = self.geo.look_up(request.address)
+            where = self.geo.lookup(request.address)
             asn, country = where.asn, where.country
             if asn is not None:
                 network = f"as:{asn}"

@@ -21,7 +21,7 @@ class Request:
     read. Nothing of it is checked or changed here: every field may be hostile.
     """
 
-    __slots__ = ("_read", "address", "body", "headers", "ja4", "method", "path", "query", "session", "user")
+    __slots__ = ("_crowded", "_judged", "_read", "address", "body", "headers", "ja4", "method", "path", "query", "session", "user")
 
     def __init__(
         self,
@@ -45,6 +45,8 @@ class Request:
         self.ja4 = ja4
         self.body = body
         self._read: dict[str, str] | None = None
+        self._judged: tuple[tuple[str | int | bytes | None, ...], int] | None = None  # the guard's: facts and conditions
+        self._crowded = False  # the guard's: too many of this address are being answered
 
     def __repr__(self) -> str:
         return f"Request({self.address!r}, {self.method!r}, {self.path[:80]!r})"

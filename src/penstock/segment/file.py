@@ -114,7 +114,7 @@ def join(
             os.close(fd)
             continue
         try:
-            _check_owner(fd, path, segment.group)
+            check_owner(fd, path, segment.group)
             if _prelude(fd, path).boot != now:  # nobody can have it open: it is of before the machine was started anew
                 _remove_stale(fd, path)
                 os.close(fd)
@@ -180,7 +180,7 @@ def _open(path: str, how: int) -> int | None:
         raise SegmentError(f"cannot open {path}: {reason}") from None
 
 
-def _check_owner(fd: int, path: str, group: bool) -> None:
+def check_owner(fd: int, path: str, group: bool) -> None:
     """SegmentError unless it is a plain file that nobody else has a part in, but the group where that was asked for."""
     found = os.fstat(fd)
     if not stat.S_ISREG(found.st_mode):

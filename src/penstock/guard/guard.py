@@ -1,0 +1,867 @@
+"""Guard, the one object: a request goes in, a verdict comes out, and what came of it is told afterwards.
+
+    request -> facts -> lists -> bans -> what is counted -> limits -> what it contains -> evidence -> tier, action -> verdict
+    response -> what is counted -> evidence -> bans, for the next request
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Self
+
+from penstock._records import LEAKY, SCORE, Rule
+from penstock.clock import Clock, SystemClock
+from penstock.decision import Decision
+from penstock.errors import PenstockError, shown
+from penstock.guard import bypass, ddos, probing, tracking
+from penstock.guard.agents import Agents, Paths
+from penstock.guard.bans import BANNING, KINDS, TIGHT, Ban, BanBook, Placed
+from penstock.guard.conditions import Conditions
+from penstock.guard.config import Config
+from penstock.guard.detectors import Detectors, Found
+from penstock.guard.events import Events, pseudonym
+from penstock.guard.exchange import Change, Exchange
+from penstock.guard.facts import ADDRESS, NUMBERS, Endpoints, Facts, Place, Reader, place_of
+from penstock.guard.geo import Geo
+from penstock.guard.limits import Flights, LimitSet, Making, Refusal
+from penstock.guard.listing import SharedLists
+from penstock.guard.request import Request, Response
+from penstock.guard.responses import respond
+from penstock.guard.scenario import PHASES, Scenario, compile_rules
+from penstock.guard.state import open_state
+from penstock.guard.statistics import TOTAL, Statistics
+from penstock.guard.verdict import GRAVER, Action, Evidence, Severity, Technique, Tier, Verdict
+from penstock.segment.options import Segment, read_shared
+from penstock.sync.options import Client, Sync
+
+log = logging.getLogger("penstock.guard")
+
+NEUTRAL = 50.0
+"""The reputation of an address of which nothing is known; 0 is the worst, 100 the best."""
+GOOD_MOST = 10.0
+"""What good requests can raise it by: trust is not for sale."""
+_ALL = (1 << 63) - 1
+_TOP = 256
+_TIER_OF = {
+    Action.ALLOW: Tier.NORMAL, Action.LOG: Tier.SUSPICIOUS, Action.TARPIT: Tier.SUSPICIOUS,
+    Action.CHALLENGE: Tier.SUSPICIOUS, Action.BLOCK: Tier.BLOCK, Action.BAN: Tier.BANNED,
+}  # fmt: skip
+_BUILT_IN = ("lists", "country", "ban", "flights", "limits", "tracking", "scan", "anomaly", "on_error")
+
+
+class Assessment(NamedTuple):
+    """What is known about an address. risk: "low", "medium" from 40, "high" from 60, "critical" from 80, by score, 0 to
+    100; recommendation: "allow", "monitor", "challenge" or "block"; reputation: 0 to 100, 50 when nothing is known;
+    counts: {scenario: (counted, allowed)} of those that have counted something."""
+
+    address: str
+    score: float
+    risk: str
+    recommendation: str
+    reputation: float
+    listed: str | None
+    ban: Ban | None
+    counts: dict[str, tuple[int, int]]
+    country: str | None
+    asn: int | None
+
+
+class Flight:
+    """A request that is being answered: entered before it is judged, left when its answer has ended."""
+
+    __slots__ = ("_begun", "_flights", "_key", "_request")
+
+    def __init__(self, flights: Flights, request: Request, emergency: bool) -> None:
+        self._flights, self._request = flights, request
+        self._key = place_of(request.address).key
+        self._begun = False
+        if self._key is not None:
+            self._begun = flights.begin(self._key, emergency)
+            request._crowded = not self._begun
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *error: object) -> None:
+        if self._begun and self._key is not None:
+            self._begun = False
+            self._flights.end(self._key)
+
+
+_NO_FLIGHT = contextlib.nullcontext()
+
+
+class Guard:
+    """Judges requests, by what it counts about who sends them and by what they contain.
+
+    config: a Config, the name of a preset ("web", "api", "login", "iot", "strict"), or a mapping; None watches nothing.
+    shared: a name or a Segment: all workers of the host are one guard. sync: a Redis URL, client or Sync: bans, lists and
+    limits cross instances of the same `name`. clock: for tests and replays.
+
+    Memory is bounded by config.clients. Safe from any thread; no call waits for another or for a network.
+
+    >>> guard = Guard("web")
+    >>> bool(guard.inspect(Request("192.0.2.1", path="/shop", headers={"user-agent": "Mozilla/5.0"})))
+    True
+    >>> guard.inspect(Request("192.0.2.1", query="id=1' UNION SELECT password FROM users--")).kind
+    'threat_detected'
+    >>> guard.close()
+    """
+
+    def __init__(
+        self,
+        config: Config | Mapping[str, Any] | str | None = None,
+        *,
+        clock: Clock | None = None,
+        shared: str | os.PathLike[str] | Segment | None = None,
+        sync: str | Client | Sync | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.config = config = Config.read(config)
+        self.name = name
+        self._clock = SystemClock() if clock is None else clock
+        segment = None if shared is None else read_shared(shared)
+        self.shared = None if segment is None else segment.path
+        threats, addresses = config.threats, config.addresses
+
+        self._geo = None
+        if addresses is not None and (addresses.geoip or addresses.geoip_asn):
+            self._geo = Geo(addresses.geoip, addresses.geoip_asn)
+        prefixes = (*config.endpoints, *(config.limits.endpoints if config.limits is not None else ()))
+        self._scenarios = self._all_scenarios()
+        wanted = {name for one in self._scenarios for name in (*one.by, one.distinct) if name is not None}
+        self._reader = Reader(Endpoints(prefixes), config.extra, self._geo, tuple(wanted))
+        agents = Agents.load(threats.agents) if threats is not None and threats.agents else Agents()
+        self._conditions = Conditions(agents, Paths(), threats.login if threats is not None else ())
+        rules = compile_rules(self._scenarios, self._fact, self._conditions.bit)
+        self._score = self._good = None
+        if addresses is not None and addresses.reputation:
+            self._score, self._good = len(rules), len(rules) + 1
+            rules.append(Rule(SCORE, (ADDRESS,), half_life=addresses.half_life))
+            rules.append(Rule(LEAKY, (ADDRESS,), 0, 1, 60_000_000_000))
+        bounds = [sum(PHASES.index(one.on) < phase for one in self._scenarios) for phase in range(len(PHASES) + 1)]
+        self._request_rules, self._limited_rules, self._response_rules = (
+            (bounds[phase], bounds[phase + 1]) for phase in range(len(PHASES))
+        )
+        self._numbers = {one.name: number for number, one in enumerate(self._scenarios)}
+        self._emergency_rules = tuple(self._numbers.get(name, -1) for name in (ddos.EMERGENCY, ddos.STILL_HOT))
+        self._bannable = [self._banned_by(one) for one in self._scenarios]
+        self._tracker = None
+        if config.tracking is not None:
+            self._tracker = tracking.Tracker(config.tracking, 0)
+            self._strategy_facts = [[self._fact(one) for one in each.by] for each in config.tracking.strategies.values()]
+
+        now_ns, wall_ns = self._clock.now_ns(), self._clock.wall_ns()
+        state = open_state(
+            rules, config.clients, config.secret, name, sync is not None, clock, now_ns, wall_ns, segment
+        )
+        self._records, self._birth_ns, self._wall_ns, secret = state
+        self._now_ns = self._clock.now_ns
+        reasons = (*_BUILT_IN, *(one.name for one in self._scenarios))
+        self._bans = BanBook(self._records, config.bans, reasons, random.Random())
+        self.statistics = Statistics(self._records, reasons)
+        self._detectors = Detectors(self._late)
+        self._lists = SharedLists(addresses, self.shared, self._records)
+        making = Making(name or "guard", config.clients, clock, segment, sync)
+        self._limits = None if config.limits is None else LimitSet(config.limits, making, self._fact)
+        self._flights = None
+        if config.ddos is not None and config.ddos.in_flight:
+            self._flights = Flights(config.ddos.in_flight, config.ddos.emergency_in_flight, making)
+        self._threats = self._anomaly = None
+        if threats is not None and threats.scan:
+            from penstock.guard.threats import Threats as Scanning
+
+            self._threats = Scanning(
+                threats.paranoia, threats.threshold, exclude=threats.exclude, body_most=threats.body_most if threats.body else 0
+            )
+        if threats is not None and threats.anomaly < 1:
+            from penstock.guard.anomaly import RequestAnomaly
+
+            self._anomaly = RequestAnomaly()
+        self.body_most = threats.body_most if threats is not None and threats.scan and threats.body else 0
+        events = config.events
+        self.events = Events(
+            events.on_event, events.capacity, events.retention, keep=events.kept, secret=secret, clock=clock
+        )
+        self._secret = secret
+        self._in_path = False
+        self._held = 0
+        self._holding = threading.Lock()  # of the tarpit's count alone: no decision waits for it
+        self._top: dict[str, list[int]] = {}
+        self._errors: dict[str, int] = {}
+        self._exchange = None
+        if sync is not None:
+            options = sync if isinstance(sync, Sync) else Sync(sync)
+            self._exchange = Exchange(options, name or "guard", self._apply)
+
+    # ---- putting it together ----
+
+    def _all_scenarios(self) -> list[Scenario]:
+        config = self.config
+        found: list[Scenario] = []
+        if config.tracking is not None:
+            found += tracking.scenarios(config.tracking)
+        if config.ddos is not None:
+            found += ddos.scenarios(config.ddos)
+        if config.bypass is not None:
+            found += bypass.scenarios(config.bypass)
+        if config.threats is not None and config.threats.probing:
+            found += probing.scenarios(config.threats)
+        found += config.scenarios
+        return sorted(found, key=lambda one: PHASES.index(one.on))
+
+    def _fact(self, name: str) -> int:
+        if name not in self._reader.numbers:
+            raise ValueError(f"{shown(name)} is no fact; there are {', '.join(self._reader.names)}")
+        return self._reader.numbers[name]
+
+    @staticmethod
+    def _banned_by(scenario: Scenario) -> str | None:
+        """The kind of ban that a scenario's visitors get."""
+        kinds = [name for name in scenario.by if name in KINDS and name != "endpoint"]
+        return kinds[0] if kinds else None if scenario.by in ((), ("endpoint",)) else "address"
+
+    # ---- one request ----
+
+    def inspect(self, request: Request) -> Verdict:
+        """The verdict on a request, which is counted. Takes microseconds; never waits."""
+        now = self._now_ns() - self._birth_ns
+        records, config = self._records, self.config
+        records.count(TOTAL)
+        place = place_of(request.address)
+        listed = self._lists.judge(request.address)
+        if listed is not None:
+            if listed.kind == "allow":
+                return _ALLOWED
+            said = Evidence("lists", Severity.HIGH, f"{listed.kind} {listed.entry} ({listed.source})", key=place.key or "")
+            return self._refuse(request, place, Found(said, Action.BLOCK, "ip_blocked"), None)
+        facts = self._reader.read(request, place)
+        if self._geo is not None and config.addresses is not None and facts[NUMBERS["country"]] in config.addresses.countries:
+            said = Evidence("country", Severity.MEDIUM, f"country {facts[NUMBERS['country']]}", key=place.key or "")
+            return self._refuse(request, place, Found(said, Action.BLOCK, "ip_blocked"), None)
+        banned = records.banned(facts, BANNING, now)
+        if banned is not None:
+            fact, left_ms, offences, why = banned
+            said = Evidence(
+                "ban", Severity.MEDIUM, f"banned for {self._bans.reasons[why]}", offences, key=str(facts[fact])
+            )
+            return self._refuse(request, place, Found(said, Action.BAN, "banned"), left_ms / 1000, banned=True)
+        states = self._states(facts, now)
+        conditions = self._conditions
+        states = conditions.request_states(request, facts, states)
+        mask = conditions.of(request, facts, states, self._condition_failed) if conditions.uses_any else states
+        request._judged = (facts, mask)
+
+        found: list[Found] = []
+        if request._crowded:
+            said = Evidence("flights", Severity.HIGH, "too many requests at once", key=place.key or "")
+            found.append(Found(said, Action.BLOCK, "in_flight", retry_after=1.0))
+        first, last = self._request_rules
+        if first != last:
+            over = records.feed(first, last, facts, mask, now)
+            if over:
+                self._fired(over, facts, now, found)
+        if self._threats is not None:
+            evidence = self._threats.look(request, request.path)
+            if evidence is not None:
+                self._scanned(evidence, facts, now, found)
+        if self._anomaly is not None and config.threats is not None:
+            score = self._anomaly.score(request)
+            if score > config.threats.anomaly:
+                said = Evidence("anomaly", Severity.MEDIUM, f"unlike other requests: {score:.2f}", score, config.threats.anomaly, place.key or "")
+                found.append(Found(said, Action.LOG, "threat_detected"))
+        if self._detectors.any:
+            found += self._detectors.ask(request, self.failed)
+        decision: Decision | None = None
+        if self._limits is not None and not any(one.action.refuses and not one.dry for one in found):
+            refusal, decision = self._ask_limits(facts, states)
+            if refusal is not None:
+                found.append(self._limited(refusal, facts, mask, now, found))
+        if not found:
+            if decision is None or not self._limits_headers:
+                return _ALLOWED
+            return Verdict(True, headers=rate_fields(decision.limit, decision.remaining, int(decision.reset_after) + 1))
+        return self._weigh(request, place, facts, found, decision, now)
+
+    def _states(self, facts: Facts, now: int) -> int:
+        """The bits of what the guard knows itself."""
+        known, states = self._conditions.states, 0
+        if self._emergency_rules[0] >= 0:
+            until, manual = self._records.emergency
+            if manual == 1 or (manual == 0 and now < until):
+                states |= known["emergency"]
+        if (bit := known["tight"]) and self._records.banned(facts, TIGHT, now) is not None:
+            states |= bit
+        return states
+
+    def _fired(self, over: tuple[tuple[int, int], ...], facts: Facts, now: int, found: list[Found]) -> None:
+        """What the rules that are over (rule, count) come to."""
+        tracked = []
+        for number, count in over:
+            scenario = self._scenarios[number]
+            if self._tracker is not None and number < self._tracker.last:
+                tracked.append((number, count))
+                continue
+            if number in self._emergency_rules:
+                self._hot(number, count, now)
+                continue
+            evidence = Evidence(
+                scenario.name, scenario.severity, _said(scenario, count), count, scenario.capacity,
+                " ".join(str(facts[self._fact(name)]) for name in scenario.by), scenario.technique,
+            )  # fmt: skip
+            wait = scenario.window or scenario.leak or 1.0
+            dry = scenario.dry_run or self.config.dry_run
+            action = scenario.action
+            found.append(Found(evidence, action, scenario.type, wait, scenario.ban, self._bannable[number], dry))
+            for name, units in scenario.adds.items():
+                other = self._numbers[name]
+                self._fired(self._records.feed(other, other + 1, facts, _ALL, now, units), facts, now, found)
+            if scenario.tighten and not dry and facts[NUMBERS["endpoint"]] is not None:
+                self._bans.place("endpoint", str(facts[NUMBERS["endpoint"]]), scenario.tighten, scenario.name, now, exactly=True)
+        if tracked and self._tracker is not None:
+            applicable = self._tracker.applicable(facts, self._strategy_facts)
+            reached = self._tracker.reached(tracked, applicable, facts[ADDRESS])
+            if reached is not None:
+                dry = self.config.dry_run or self._tracker.settings.dry_run
+                for evidence in reached.evidence:
+                    found.append(Found(evidence, reached.action, "rate_limited", 1.0, reached.seconds, "address", dry, reached.tier))
+
+    def _scanned(self, evidence: Evidence, facts: Facts, now: int, found: list[Found]) -> None:
+        """A request that contains an injection; who sends several is banned."""
+        threats = self.config.threats
+        assert threats is not None
+        dry = threats.dry_run or self.config.dry_run
+        found.append(Found(evidence._replace(key=str(facts[ADDRESS])), threats.action, "threat_detected", None, threats.ban, "address", dry))
+        number = self._numbers.get(probing.INJECTION)
+        if number is not None:
+            self._fired(self._records.feed(number, number + 1, facts, _ALL, now), facts, now, found)
+
+    def _ask_limits(self, facts: Facts, states: int) -> tuple[Refusal | None, Decision | None]:
+        assert self._limits is not None
+        settings = self._limits.settings
+        strained = states & (self._conditions.states["emergency"] | self._conditions.states["tight"])
+        try:
+            return self._limits.ask(facts, settings.strict if strained else 1)
+        except PenstockError:  # a segment that was cut off, say
+            self.failed("limits")
+            if settings.on_error == "deny":
+                return Refusal("on_error", Decision(False, 0, 0, 60.0, 60.0, 0)), None
+            return None, None
+
+    @property
+    def _limits_headers(self) -> bool:
+        return self._limits is not None and self._limits.settings.headers
+
+    def _limited(self, refusal: Refusal, facts: Facts, mask: int, now: int, found: list[Found]) -> Found:
+        decision = refusal.decision
+        first, last = self._limited_rules
+        if first != last:
+            self._fired(self._records.feed(first, last, facts, mask, now), facts, now, found)
+        said = f"limit {refusal.name}: {decision.limit} are allowed"
+        evidence = Evidence("limits", Severity.LOW, said, decision.limit + 1, decision.limit, str(facts[ADDRESS]))
+        assert self._limits is not None
+        dry = self.config.dry_run or self._limits.settings.dry_run
+        kind = "unavailable" if refusal.name == "on_error" else "rate_limited"
+        return Found(evidence, Action.BLOCK, kind, decision.retry_after, dry=dry, decision=decision)
+
+    def _hot(self, number: int, count: int, now: int) -> None:
+        """The global rate is that of an emergency, or still too high for one to end."""
+        assert self.config.ddos is not None
+        was = self._records.prolong(now + int(self.config.ddos.dwell * 1e9))
+        if number == self._emergency_rules[0] and was <= now and self._records.emergency[1] == 0:
+            said = Evidence("emergency", Severity.CRITICAL, f"more than {self.config.ddos.emergency} requests a second", count)
+            self.events.emit("emergency", Severity.CRITICAL, None, Action.LOG, (said,))
+
+    # ---- from evidence to a verdict ----
+
+    def _weigh(
+        self, request: Request, place: Place, facts: Facts, found: list[Found], decision: Decision | None, now: int
+    ) -> Verdict:
+        """The verdict that evidence comes to, and its consequences."""
+        found.sort(key=lambda one: (one.dry, -GRAVER[one.action], -one.evidence.severity))
+        gravest = found[0]
+        self._lose_reputation(found, facts, now)
+        action, ban_left = gravest.action, None
+        if action is Action.BAN and not gravest.dry:
+            ban_left = self._ban_for(gravest, facts, now)
+        if gravest.dry or not action.refuses:
+            delay = self.config.tarpit.seconds if action is Action.TARPIT and not gravest.dry else 0.0
+            tier = gravest.tier or _TIER_OF[action]
+            verdict = Verdict(True, tier, action, tuple(one.evidence for one in found), delay=delay)
+            if decision is not None and self._limits_headers:
+                verdict.headers = rate_fields(decision.limit, decision.remaining, int(decision.reset_after) + 1)
+            self._note(request, place, verdict, gravest, dry=gravest.dry and action.refuses)
+            return verdict
+        return self._refuse(request, place, gravest, ban_left or gravest.retry_after, tuple(found[1:]))
+
+    def _refuse(
+        self, request: Request, place: Place, gravest: Found, wait: float | None, others: tuple[Found, ...] = (),
+        banned: bool = False,
+    ) -> Verdict:  # fmt: skip
+        """The verdict that refuses; with a dry run of the whole, one that only says so."""
+        reasons = (gravest.evidence, *(one.evidence for one in others))
+        action = gravest.action
+        tier = gravest.tier or _TIER_OF[action]
+        if self.config.dry_run:
+            verdict = Verdict(True, tier, action, reasons)
+            self._note(request, place, verdict, gravest, dry=True)
+            return verdict
+        kind = "challenge" if action is Action.CHALLENGE else gravest.kind
+        limited = gravest.decision
+        if limited is not None:
+            answer = respond(kind, wait, limited.limit, limited.remaining, limited.reset_after)
+        else:
+            answer = respond(kind, wait)
+        verdict = Verdict(
+            False, tier, action, reasons, kind=kind, retry_after=wait, status=answer.status, headers=answer.headers,
+            body=answer.body,
+        )  # fmt: skip
+        self._note(request, place, verdict, gravest, quiet=banned)
+        return verdict
+
+    def _note(
+        self, request: Request, place: Place, verdict: Verdict, gravest: Found, dry: bool = False, quiet: bool = False
+    ) -> None:
+        """Counts what came of a request with evidence, and tells of it. quiet: it was told when it began."""
+        evidence = gravest.evidence
+        detector = evidence.detector.partition(".")[0] if evidence.detector.startswith("tracking.") else evidence.detector
+        self.statistics.end(gravest.kind if gravest.action.refuses else "", verdict.tier, verdict.action, detector, dry)
+        if place.key is not None:
+            self._rank(place.key, not verdict.allowed)
+        if not quiet:
+            severity = max(one.severity for one in verdict.reasons)
+            kind = verdict.kind or ("would_be_" if dry else "") + str(verdict.action)
+            self.events.emit(
+                kind, severity, place.key, verdict.action, verdict.reasons, method=request.method, path=request.path
+            )
+
+    def _rank(self, key: str, refused: bool) -> None:
+        """Keeps those who give most evidence; the least half goes when there are too many."""
+        top = self._top
+        counts = top.get(key)
+        if counts is None:
+            if len(top) >= _TOP:
+                kept = sorted(top.items(), key=lambda item: -item[1][0])[: _TOP // 2]
+                self._top = top = dict(kept)
+            counts = top[key] = [0, 0]
+        counts[0] += 1
+        counts[1] += refused
+
+    def _lose_reputation(self, found: list[Found], facts: Facts, now: int) -> None:
+        """Each finding from MEDIUM on costs five points for each step of its severity."""
+        if self._score is None or self.config.addresses is None:
+            return
+        worst = max((one.evidence.severity for one in found if not one.dry and one.evidence.detector != "limits"), default=0)
+        if worst < Severity.MEDIUM:
+            return
+        score = self._records.score(self._score, facts, now, -5.0 * worst, -NEUTRAL, GOOD_MOST)
+        if score is not None and NEUTRAL + score <= self.config.addresses.auto_ban and not self.config.dry_run:
+            self._ban(("address", str(facts[ADDRESS])), self.config.addresses.ban, "reputation", now)
+
+    def _ban_for(self, found: Found, facts: Facts, now: int) -> float | None:
+        """Bans whom a finding is about; seconds of it."""
+        kind = found.banned
+        value = None if kind is None else facts[NUMBERS[kind]]
+        if kind is None or value is None:
+            return None
+        return self._ban((kind, str(value)), found.ban, found.evidence.detector, now)
+
+    def _ban(self, whom: tuple[str, str], seconds: float, reason: str, now: int, exactly: bool = False) -> float | None:
+        kind, value = whom
+        placed = self._bans.place(kind, value, seconds, reason, now, exactly)
+        if placed is None:
+            return None
+        left = placed.until_ms / 1000 - now / 1e9
+        said = Evidence("ban", Severity.HIGH, f"banned for {left:.0f} s: {reason}", placed.offences, key=value)
+        self.events.emit("ban", Severity.HIGH, value if kind == "address" else None, Action.BAN, (said,))
+        self._tell_ban("ban", placed, reason)
+        return left
+
+    def _tell_ban(self, kind: str, placed: Placed, reason: str) -> None:
+        if self._exchange is not None:
+            until = self._wall_ns / 1e9 + placed.until_ms / 1000
+            self._exchange.tell(Change(kind, f"{placed.key:016x}", until, placed.offences, reason))  # type: ignore[arg-type]
+
+    # ---- what came of it ----
+
+    def observe(self, request: Request, response: Response) -> None:
+        """Told what an allowed request was answered; what that is too much of is a ban, from the next request on."""
+        judged = request._judged
+        if judged is None:  # listed, or not inspected
+            return
+        facts, mask = judged
+        now = self._now_ns() - self._birth_ns
+        first, last = self._response_rules
+        found: list[Found] = []
+        if first != last:
+            over = self._records.feed(first, last, facts, mask | self._conditions.status(response.status), now)
+            if over:
+                self._fired(over, facts, now, found)
+        if not found:
+            if self._good is not None and self._score is not None and response.status < 400:
+                self._reward(facts, now)
+            return
+        found.sort(key=lambda one: (one.dry, -GRAVER[one.action], -one.evidence.severity))
+        gravest = found[0]
+        self._lose_reputation(found, facts, now)
+        if gravest.action.refuses and not gravest.dry and not self.config.dry_run:
+            self._ban_for(gravest, facts, now)
+        reasons = tuple(one.evidence for one in found)
+        tier = _TIER_OF[gravest.action]
+        self.statistics.end("", tier, gravest.action, gravest.evidence.detector, False)
+        key = facts[ADDRESS]
+        self.events.emit(
+            str(gravest.action), max(one.severity for one in reasons), str(key) if key else None, gravest.action, reasons,
+            method=request.method, path=request.path,
+        )  # fmt: skip
+
+    def _reward(self, facts: Facts, now: int) -> None:
+        """A good answer raises a bad reputation by a point, once a minute."""
+        assert self._good is not None
+        assert self._score is not None
+        if not self._records.feed(self._good, self._good + 1, facts, 0, now):
+            self._records.score(self._score, facts, now, 1.0, -NEUTRAL, GOOD_MOST)
+
+    def flight(self, request: Request) -> contextlib.AbstractContextManager[None]:
+        """Counts a request as being answered, from before `inspect` until its answer has ended."""
+        if self._flights is None:
+            return _NO_FLIGHT
+        return Flight(self._flights, request, self.emergency_on)
+
+    @contextlib.contextmanager
+    def tarpit(self) -> Iterator[bool]:
+        """Around holding a request; false when as many are held as may be."""
+        with self._holding:
+            room = self._held < self.config.tarpit.held
+            self._held += room
+        try:
+            yield room
+        finally:
+            with self._holding:
+                self._held -= room
+
+    def seen(self) -> None:
+        """Told by a middleware at its first request: the guard is in the path."""
+        self._in_path = True
+
+    def failed(self, where: str) -> bool:
+        """Told inside `except` that something failed: counted, logged once for each place; whether to admit."""
+        self.statistics.error()
+        self._errors[where[:100]] = self._errors.get(where[:100], 0) + 1
+        if self._errors[where[:100]] == 1 and len(self._errors) <= _TOP:
+            log.exception("the guard's %s failed; counted, and not logged again", where[:100])
+        return self.config.on_error != "deny"
+
+    def _condition_failed(self, scenario: str, deny: bool) -> None:
+        self.failed(f"scenario {scenario}")
+        if deny:
+            raise PenstockError(f"a condition of scenario {shown(scenario)} failed, and its on_error is deny")
+
+    # ---- detectors of the application ----
+
+    def detector(
+        self, name: str, *, action: Action | str = Action.LOG, ban: float = 3600.0, dry_run: bool = False
+    ) -> Callable[[Callable[[Request], Any]], Callable[[Request], Any]]:
+        """Registers a function of the request that returns Evidence or None.
+
+        A plain function is asked in `inspect`, and its evidence counts for this request; a coroutine function runs
+        behind, on a thread of its own, and counts from the next request on. One that raises is counted and logged once,
+        and the others go on.
+        """
+        return self._detectors.add(name, Action(action), ban, dry_run)
+
+    def _late(self, request: Request, found: Found) -> None:
+        """Evidence of a detector that ran behind."""
+        now = self._now_ns() - self._birth_ns
+        place = place_of(request.address)
+        facts = self._reader.read(request, place)
+        self._lose_reputation([found], facts, now)
+        if found.action.refuses and not found.dry and not self.config.dry_run:
+            self._ban_for(found, facts, now)
+        self.events.emit(
+            str(found.action), found.evidence.severity, place.key, found.action, (found.evidence,), method=request.method,
+            path=request.path,
+        )  # fmt: skip
+
+    # ---- by hand ----
+
+    def _whom(self, value: str, kind: str) -> tuple[str, str]:
+        if not isinstance(value, str) or not value:
+            raise ValueError(f"value={shown(value)} must be a text, of the kind {shown(kind)}")
+        if kind == "address" and not value.startswith("ip:"):
+            place = place_of(value)
+            if not place.packed:
+                raise ValueError(f"value={shown(value)} must be an address, such as '192.0.2.1'")
+            return kind, str(place.key)
+        return kind, value
+
+    def ban(self, value: str, seconds: float | None = None, reason: str = "by hand", kind: str = "address") -> Ban:
+        """Bans an address (or a "user", "session", "ja4", "account") for `seconds`, at most 30 days; None: 3600, longer
+        for each ban before. For ever is `deny`. Raises ValueError for other values, PenstockError when there is no
+        place for it."""
+        if seconds is not None and (isinstance(seconds, bool) or not 0 < seconds <= 30 * 86_400):
+            raise ValueError(f"seconds={shown(seconds)} must be more than 0 and at most 2592000 (30 days)")
+        whom = self._whom(value, kind)
+        now = self._now_ns() - self._birth_ns
+        left = self._ban(whom, seconds or 3600.0, reason if reason in self._bans.reasons else "by hand", now, seconds is not None)
+        if left is None:
+            raise PenstockError("there is no place for another ban; give the guard more clients=")
+        key = self._bans.key(*whom)
+        known = self._records.ban_of(key)
+        return Ban(f"{key:016x}", whom[0], whom[1], left, known[1] if known else 1, reason)
+
+    def unban(self, value: str, kind: str = "address") -> bool:
+        """Ends a ban, by its value or its id; whether there was one. A later ban is longer all the same."""
+        now = self._now_ns() - self._birth_ns
+        if kind == "id":
+            try:
+                key = int(value, 16)
+            except ValueError:
+                raise ValueError(f"value={shown(value)} must be 16 hex digits") from None
+        else:
+            key = self._bans.key(*self._whom(value, kind))
+        lifted = self._bans.lift(key, now)
+        if self._exchange is not None:
+            self._exchange.tell(Change("unban", f"{key:016x}", self._clock.wall_ns() / 1e9, 0, "by hand"))
+        return lifted
+
+    def bans(self, n: int = 100) -> list[Ban]:
+        """The bans in force that last longest."""
+        return self._bans(self._now_ns() - self._birth_ns, n)
+
+    def allow(self, entry: str, reason: str = "") -> str:
+        """Lets an address or a network in, whatever else is known of it; returns the entry in its one spelling."""
+        return self._list("allow", entry, reason)
+
+    def deny(self, entry: str, reason: str = "") -> str:
+        """Keeps an address or a network out, until `unlist`; where it is allowed too, it is let in."""
+        return self._list("deny", entry, reason)
+
+    def _list(self, kind: str, entry: str, reason: str) -> str:
+        spelt = self._lists.add(kind, entry, reason)
+        if self._exchange is not None:
+            self._exchange.tell(Change(kind, spelt, 0.0, 0, reason))  # type: ignore[arg-type]
+        return spelt
+
+    def unlist(self, entry: str) -> bool:
+        """Takes an entry off both lists; whether it was on one."""
+        found = self._lists.remove(entry)
+        if self._exchange is not None:
+            self._exchange.tell(Change("remove", entry, 0.0, 0, ""))
+        return found
+
+    def load_feed(self, name: str, path: str | os.PathLike[str], level: int | None = None) -> int:
+        """Puts a feed from a file in use, once it is whole; its entries. Raises OSError, ValueError."""
+        return len(self._lists.load_feed(name, path, level))
+
+    def _apply(self, changes: list[Change]) -> None:
+        """What other instances have told."""
+        now = self._now_ns() - self._birth_ns
+        for one in changes:
+            if one.kind == "ban":
+                until_ms = int((one.until - self._wall_ns / 1e9) * 1000)
+                if until_ms > now // 1_000_000:
+                    self._bans.apply(int(one.key, 16), until_ms, one.offences, now)
+            elif one.kind == "unban":
+                self._bans.lift(int(one.key, 16), now)
+            elif one.kind == "remove":
+                self._lists.remove(one.key)
+            else:
+                self._lists.add(one.kind, one.key, one.reason)
+
+    def emergency(self, on: bool | None) -> None:
+        """Emergency mode by hand: on, off, or as the traffic says (None)."""
+        if on is not None and not isinstance(on, bool):
+            raise TypeError(f"on must be True, False or None, not {shown(on)}")
+        self._records.override(0 if on is None else 1 if on else 2)
+
+    @property
+    def emergency_on(self) -> bool:
+        """Whether limits are those of an emergency now."""
+        until, manual = self._records.emergency
+        return manual == 1 or (manual == 0 and self._now_ns() - self._birth_ns < until)
+
+    # ---- what is known ----
+
+    def assess(self, address: str) -> Assessment:
+        """What is known about an address; counts nothing. ValueError for what is no address."""
+        _, key = self._whom(address, "address")
+        now = self._now_ns() - self._birth_ns
+        place = place_of(address)
+        facts = self._reader.read(Request(address), place)
+        reputation = NEUTRAL
+        if self._score is not None:
+            reputation += self._records.score(self._score, facts, now) or 0.0
+        counts = self._records.counts(0, len(self._scenarios), facts, now)
+        loads = {
+            one.name: (count, one.capacity)
+            for one, count in zip(self._scenarios, counts, strict=True)
+            if count and one.by == ("address",)
+        }
+        listed = self._lists.judge(address)
+        found = self._records.banned(facts, BANNING, now)
+        ban = None
+        if found is not None:
+            ban_key = self._records.ban_key(found[0], facts[found[0]] or "")
+            ban = Ban(f"{ban_key:016x}", "address", key, found[1] / 1000, found[2], self._bans.reasons[found[3]])
+        load = max((count / (allowed + 1) for name, (count, allowed) in loads.items() if allowed), default=0.0)
+        score = min(100.0, max(0.0, (NEUTRAL - reputation) * 2) + 40 * min(1.0, load))
+        if ban is not None or (listed is not None and listed.kind != "allow"):
+            score = 100.0
+        if listed is not None and listed.kind == "allow":
+            score = 0.0
+        risk, advice = next(
+            (risk, advice)
+            for least, risk, advice in (
+                (80, "critical", "block"), (60, "high", "challenge"), (40, "medium", "monitor"), (0, "low", "allow")
+            )  # fmt: skip
+            if score >= least
+        )
+        where = self._geo.lookup(address) if self._geo is not None else None
+        return Assessment(
+            address, round(score, 1), risk, advice, round(reputation, 1), None if listed is None else f"{listed.kind} {listed.entry}",
+            ban, loads, where.country if where else None, where.asn if where else None,
+        )  # fmt: skip
+
+    def track_connection(self, ja4: str | None, ip: str) -> dict[str, tracking.RateMetrics]:
+        """Counts a connection and says what each strategy of `tracking` has counted, whatever that means for it."""
+        if self._tracker is None:
+            raise ValueError("the guard's configuration has no tracking=")
+        now = self._now_ns() - self._birth_ns
+        facts = self._reader.read(Request(ip, ja4=ja4), place_of(ip))
+        self._records.feed(self._tracker.first, self._tracker.last, facts, _ALL, now)
+        return self._tracker.metrics(self._records, facts, now)
+
+    def check_for_bypass(self, request: Request, auto_block: bool = True) -> tuple[Evidence, ...]:
+        """Counts a request for the bypass detectors alone; the evidence, empty for none. auto_block: bans whom evidence
+        from HIGH on convicts, for 3600 s at first. Not to be called beside `inspect`, which does the same."""
+        if self.config.bypass is None:
+            raise ValueError("the guard's configuration has no bypass=")
+        now = self._now_ns() - self._birth_ns
+        facts = self._reader.read(request, place_of(request.address))
+        mask = self._conditions.of(request, facts, self._conditions.request_states(request, facts, 0), self._condition_failed)
+        found: list[Found] = []
+        for number, scenario in enumerate(self._scenarios):
+            if scenario.name.startswith("bypass.") and scenario.on == "request":
+                self._fired(self._records.feed(number, number + 1, facts, mask, now), facts, now, found)
+        grave = [one for one in found if one.evidence.severity >= Severity.HIGH and one.evidence.technique is not None]
+        if auto_block and grave and facts[ADDRESS] is not None and not self.config.dry_run:
+            self._ban(("address", str(facts[ADDRESS])), self.config.bypass.ban, grave[0].evidence.detector, now)
+        return tuple(one.evidence for one in found)
+
+    def remaining(self, request: Request) -> dict[str, int]:
+        """What each limit has left for a request, which is not counted."""
+        if self._limits is None:
+            return {}
+        return self._limits.remaining(self._reader.read(request, place_of(request.address)))
+
+    def forget(self, value: str, kind: str = "address") -> int:
+        """Erases what is known about an address or another fact: counts, reputation, bans, limits, stored detections; how
+        many of these there were. Lists stay: they are the operator's word."""
+        if kind not in self._reader.numbers:
+            raise ValueError(f"kind={shown(kind)} must be one of {', '.join(self._reader.names)}")
+        if kind in KINDS:
+            _, value = self._whom(value, kind)
+        facts: list[str | None] = [None] * len(self._reader.names)
+        facts[self._reader.numbers[kind]] = value
+        gone = self._records.forget(tuple(facts))
+        if self._limits is not None:
+            self._limits.forget(tuple(facts))
+        self._top.pop(value, None)
+        return gone + self.events.forget(pseudonym(self._secret, value))
+
+    def status(self) -> dict[str, Any]:
+        """Everything that an operator looks at, as plain values; addresses are masked."""
+        now = self._now_ns() - self._birth_ns
+        until, manual = self._records.emergency
+        counts = self.events.counts()
+        ranked = sorted(self._top.items(), key=lambda item: -item[1][0])[:20]
+        return {
+            "enabled": self.config.parts,
+            "statistics": self.statistics.read(),
+            "tiers": self.statistics.tiers(),
+            "actions": self.statistics.actions(),
+            "refusals": self.statistics.refusals(),
+            "top": [{"address": masked(key), "requests": of[0], "refused": of[1]} for key, of in ranked],
+            "bans": [one._asdict() | {"value": masked(one.value)} for one in self._bans(now, 100)],
+            "emergency": {
+                "on": self.emergency_on,
+                "manual": {0: None, 1: True, 2: False}.get(manual),
+                "seconds": max(0.0, (until - now) / 1e9),
+            },
+            "health": {
+                "in_path": self._in_path,
+                "shared": self.shared,
+                "redis": "off" if self._exchange is None else self._exchange.state(),
+                "geoip": "off" if self._geo is None else self._geo.state,
+                "feeds": self._lists.feeds(),
+                "events": {"queued": counts.queued, "dropped": counts.dropped, "told": counts.told, "failed": counts.failed},
+                "dry_run": self.config.dry_run,
+                "detector_errors": dict(self._errors),
+                "memory": self._records.bytes,
+            },
+        }
+
+    def close(self) -> None:
+        """Ends what runs in the background. Bans and counts of a shared guard stay in its segment."""
+        self._detectors.close()
+        if self._exchange is not None:
+            self._exchange.close()
+        self.events.close()
+        if self._limits is not None:
+            self._limits.close()
+        if self._flights is not None:
+            self._flights.close()
+        if self._geo is not None:
+            self._geo.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+_ALLOWED = Verdict(True)
+
+
+def masked(key: str | None) -> str | None:
+    """An address as a page may show it.
+
+    >>> masked("ip:203.0.113.7"), masked("ip:2001:db8:1:2::/64")
+    ('203.0.x.x', '2001:db8:…')
+    """
+    if key is None:
+        return None
+    text = key.removeprefix("ip:")
+    if ":" in text:
+        return ":".join(text.split(":")[:2]) + ":…"
+    parts = text.split(".")
+    return f"{parts[0]}.{parts[1]}.x.x" if len(parts) == 4 else "…"
+
+
+@functools.lru_cache(4096)
+def rate_fields(limit: int, remaining: int, reset: int) -> tuple[tuple[str, str], ...]:
+    """The headers that say what is left, for an allowed answer; reset in seconds."""
+    return (
+        ("X-RateLimit-Limit", str(limit)),
+        ("X-RateLimit-Remaining", str(remaining)),
+        ("X-RateLimit-Reset", str(reset)),
+    )
+
+
+def _said(scenario: Scenario, count: int) -> str:
+    """What a scenario that fired has to say."""
+    what = f"different values of {scenario.distinct}" if scenario.distinct else "events"
+    if scenario.regular is not None:
+        return f"events at intervals that vary by less than {scenario.regular:.0%}"
+    if scenario.window is not None:
+        return f"{count} {what} in {scenario.window:g} s, {scenario.capacity} are allowed"
+    return f"more than {scenario.capacity} {what} beyond one in {scenario.leak:g} s"
