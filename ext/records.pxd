@@ -56,6 +56,7 @@ cdef extern from "records/records.h" nogil:
         ps_of *of
         double half_life_s
         unsigned bits
+        unsigned silent
         uint8_t *by
         uint8_t distinct
         uint8_t member

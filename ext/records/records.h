@@ -47,6 +47,7 @@ typedef struct {
     ps_of of[PS_OF_MOST];
     double half_life_s;  /* score */
     unsigned bits;       /* window: of each count */
+    unsigned silent;     /* never fires: others are compared with it */
     uint8_t by[PS_BY_MOST]; /* facts of the key, PS_NO_FACT after the last */
     uint8_t distinct;       /* the fact whose values are told apart */
     uint8_t member;         /* the number of the rule that remembers them */
@@ -272,7 +273,7 @@ static inline ps_outcome_of_rule ps_record_event(ps_asked *asked, uint64_t numbe
         if (ps_is_quiet(word, now))
             return outcome;
         if (count > rule->capacity || !ps_record_meet(asked, rule, group, value)) {
-            outcome.over = rule->kind == PS_KIND_WINDOW && count > rule->capacity && ps_of_holds(rule, count, counts);
+            outcome.over = rule->kind == PS_KIND_WINDOW && !rule->silent && count > rule->capacity && ps_of_holds(rule, count, counts);
             return outcome;
         }
     }
@@ -298,7 +299,7 @@ static inline ps_outcome_of_rule ps_record_event(ps_asked *asked, uint64_t numbe
             outcome.over = pulse.events > rule->capacity && pulse.mean && pulse.deviation << 16 < pulse.mean * rule->share;
         }
         counts[number] = outcome.count;
-        outcome.over = outcome.over && ps_of_holds(rule, outcome.count, counts);
+        outcome.over = outcome.over && !rule->silent && ps_of_holds(rule, outcome.count, counts);
         if (outcome.over && rule->quiet_ns)
             next = PS_QUIET | (now + rule->quiet_ns);
         if (next == state || ps_pair_exchange(&records->table.slots[index], key, state, key, next))

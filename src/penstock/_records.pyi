@@ -30,6 +30,7 @@ class Rule(NamedTuple):
     share: int = 0
     of: tuple[tuple[int, int, int], ...] = ()
     half_life: float = 0.0
+    silent: bool = False
 
 _Facts = tuple[str | builtins.bytes | int | None, ...]
 

@@ -36,14 +36,14 @@ def scenarios(bypass: Bypass) -> tuple[Scenario, ...]:
             "fingerprint", bypass.devices, Severity.HIGH, Technique.FINGERPRINT_MISMATCH, by="user",
             distinct="fingerprint", window=DAY, blackhole=3600, action="log",
         )  # fmt: skip
-        found.append(Scenario(name="bypass.session_networks", by="session", distinct="network", capacity=8, window=bypass.window))
+        found.append(Scenario(name="bypass.session_networks", by="session", distinct="network", capacity=8, window=bypass.window, silent=True))
         detector(
             "session_hijacking", 1, Severity.CRITICAL, Technique.SESSION_HIJACKING, by="session",
             distinct="fingerprint", of={"bypass.session_networks": (0, 2)},
         )  # fmt: skip
     if bypass.distributed:
-        found.append(Scenario(name="bypass.endpoint_answers", by="endpoint", on="response", capacity=16_000, window=60))
-        found.append(Scenario(name="bypass.endpoint_baseline", by="endpoint", on="response", when="status:4xx", capacity=65_000, window=3600))
+        found.append(Scenario(name="bypass.endpoint_answers", by="endpoint", on="response", window=60, silent=True))
+        found.append(Scenario(name="bypass.endpoint_baseline", by="endpoint", on="response", when="status:4xx", window=3600, silent=True))
         detector(
             "distributed", bypass.distributed, Severity.CRITICAL, Technique.DISTRIBUTED_ATTACK, by="endpoint",
             on="response", when=("status:4xx", "not status:404"), distinct="address", window=60, blackhole=60,

@@ -33,7 +33,7 @@ def scenarios(ddos: Ddos) -> tuple[Scenario, ...]:
         half = max(1, ddos.emergency // 2)
         found.append(Scenario(name=STILL_HOT, by=(), when="emergency", capacity=half, leak=1 / half))
     if ddos.same_endpoint or ddos.behaviour:
-        found.append(Scenario(name="ddos.requests", capacity=16_000, window=300))
+        found.append(Scenario(name="ddos.requests", window=300, silent=True))
     if ddos.same_endpoint:
         found.append(
             Scenario(
@@ -60,7 +60,7 @@ def _behaviour(ddos: Ddos) -> list[Scenario]:
         sign("many_agents", 25, distinct="agent", capacity=5, window=300),
         sign("metronome", 35, capacity=60, regular=0.05, window=120),
         sign("rapid", 40, capacity=100, leak=0.05),
-        Scenario(name="behaviour.answers", on="response", capacity=16_000, window=300),
+        Scenario(name="behaviour.answers", on="response", window=300, silent=True),
         sign("errors", 30, on="response", when="status:4xx", capacity=20, window=300, of={"behaviour.answers": (0.5, 40)}),
         Scenario(
             name=BEHAVIOUR, when="never", capacity=ddos.behaviour - 1, leak=300 / ddos.behaviour, blackhole=60,

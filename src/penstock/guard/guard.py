@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
 from penstock._records import LEAKY, SCORE, Rule
-from penstock.clock import Clock, SystemClock
+from penstock.clock import NS, Clock, SystemClock
 from penstock.decision import Decision
 from penstock.errors import PenstockError, shown
 from penstock.guard import bypass, ddos, probing, tracking
@@ -141,11 +141,14 @@ class Guard:
         agents = Agents.load(threats.agents) if threats is not None and threats.agents else Agents()
         self._conditions = Conditions(agents, Paths(), threats.login if threats is not None else ())
         rules = compile_rules(self._scenarios, self._fact, self._conditions.bit)
-        self._score = self._good = None
+        self._told = len(rules)
+        rules.append(Rule(LEAKY, (ADDRESS,), capacity=5, span_ns=10 * NS))
+        self._score = self._good = self._bad = None
         if addresses is not None and addresses.reputation:
-            self._score, self._good = len(rules), len(rules) + 1
+            self._score, self._good, self._bad = len(rules), len(rules) + 1, len(rules) + 2
             rules.append(Rule(SCORE, (ADDRESS,), half_life=addresses.half_life))
-            rules.append(Rule(LEAKY, (ADDRESS,), 0, 1, 60_000_000_000))
+            rules.append(Rule(LEAKY, (ADDRESS,), capacity=1, span_ns=60 * NS))
+            rules.append(Rule(LEAKY, (ADDRESS,), capacity=1, span_ns=10 * NS))
         bounds = [sum(PHASES.index(one.on) < phase for one in self._scenarios) for phase in range(len(PHASES) + 1)]
         self._request_rules, self._limited_rules, self._response_rules = (
             (bounds[phase], bounds[phase + 1]) for phase in range(len(PHASES))
@@ -429,13 +432,15 @@ class Guard:
     def _note(
         self, request: Request, place: Place, verdict: Verdict, gravest: Found, dry: bool = False, quiet: bool = False
     ) -> None:
-        """Counts what came of a request with evidence, and tells of it. quiet: it was told when it began."""
+        """Counts what came of a request with evidence, and tells of it, of one address at most five times and then once in
+        ten seconds. quiet: it was told when it began."""
         evidence = gravest.evidence
         detector = evidence.detector.partition(".")[0] if evidence.detector.startswith("tracking.") else evidence.detector
         self.statistics.end(gravest.kind if gravest.action.refuses else "", verdict.tier, verdict.action, detector, dry)
         if place.key is not None:
             self._rank(place.key, not verdict.allowed)
-        if not quiet:
+        now = self._now_ns() - self._birth_ns
+        if not quiet and not self._records.feed(self._told, self._told + 1, (place.key,), 0, now):
             severity = max(one.severity for one in verdict.reasons)
             kind = verdict.kind or ("would_be_" if dry else "") + str(verdict.action)
             self.events.emit(
@@ -455,11 +460,12 @@ class Guard:
         counts[1] += refused
 
     def _lose_reputation(self, found: list[Found], facts: Facts, now: int) -> None:
-        """Each finding from MEDIUM on costs five points for each step of its severity."""
-        if self._score is None or self.config.addresses is None:
+        """Findings from MEDIUM on cost five points for each step of their severity, about once in ten seconds: a burst is
+        one offence."""
+        if self._score is None or self._bad is None or self.config.addresses is None:
             return
         worst = max((one.evidence.severity for one in found if not one.dry and one.evidence.detector != "limits"), default=0)
-        if worst < Severity.MEDIUM:
+        if worst < Severity.MEDIUM or self._records.feed(self._bad, self._bad + 1, facts, 0, now):
             return
         score = self._records.score(self._score, facts, now, -5.0 * worst, -NEUTRAL, GOOD_MOST)
         if score is not None and NEUTRAL + score <= self.config.addresses.auto_ban and not self.config.dry_run:

@@ -41,12 +41,14 @@ class Making(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """One limit: its name, the number of the fact it is by (None: one for all), the prefix of paths it is for."""
+    """One limit: its name, the number of the fact it is by (None: one for all), the prefix of paths it is for, the most
+    that a request may cost."""
 
     name: str
     fact: int | None
     prefix: str | None
     limiter: Limiter
+    most: int
 
 
 class Refusal(NamedTuple):
@@ -78,15 +80,12 @@ class LimitSet:
     @staticmethod
     def _each(name: str, fact: int | None, prefix: str | None, rates: Rates, making: Making) -> list[Asked]:
         several = making_several(rates)
-        return [
-            Asked(
-                name if prefix is None else prefix,
-                fact,
-                prefix,
-                making.limiter(name if len(several) == 1 else f"{name}-{place}", rate),
-            )
-            for place, rate in enumerate(several)
-        ]
+        found = []
+        for place, rate in enumerate(several):
+            limiter = making.limiter(name if len(several) == 1 else f"{name}-{place}", rate)
+            most = limiter.peek(f"{name} that nobody has").remaining
+            found.append(Asked(name if prefix is None else prefix, fact, prefix, limiter, most))
+        return found
 
     def _for(self, facts: Facts) -> Iterator[tuple[Asked, str | int | bytes]]:
         for one in self._asked:
@@ -104,7 +103,7 @@ class LimitSet:
         taken: list[tuple[Asked, str | int | bytes, int]] = []
         tightest: Decision | None = None
         for one, key in self._for(facts):
-            units = cost if cost == 1 else min(cost, one.limiter.largest()[0])
+            units = cost if cost == 1 else min(cost, one.most)
             decision = one.limiter.check(key, units)
             if not decision:
                 for other, its, many in taken:

@@ -58,12 +58,13 @@ class SharedLists:
     def _changed(self, change: Callable[[], T]) -> T:
         if self._path is None:
             return change()
-        with self._locked() as fd:
-            self._load(fd)
+        with self._locked() as path:
+            self._load(path)
             done = change()
-            text = self._lists.dump().encode()
-            os.pwrite(fd, text, 0)
-            os.ftruncate(fd, len(text))
+            new = f"{path}.{os.getpid()}"  # written whole before it has the name that others read
+            with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w") as file:
+                file.write(self._lists.dump())
+            os.replace(new, path)
             self._seen = self._records.changed()
         return done
 
@@ -72,27 +73,28 @@ class SharedLists:
         seen = self._records.generation
         if self._path is not None:
             try:
-                with self._locked() as fd:
-                    self._load(fd)
+                with self._locked() as path:
+                    self._load(path)
             except (OSError, ValueError) as error:
                 log.error("the lists that workers share cannot be read, and stay as they are here: %s", error)
         self._seen = seen
 
-    def _load(self, fd: int) -> None:
-        text = os.pread(fd, os.fstat(fd).st_size, 0)
-        if text:
-            self._lists.load(text.decode())
+    def _load(self, path: str) -> None:
+        with contextlib.suppress(FileNotFoundError), open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW)) as file:
+            check_owner(file.fileno(), path, False)
+            self._lists.load(file.read())
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[int]:
-        """The file, which no other worker reads or writes meanwhile."""
+    def _locked(self) -> Iterator[str]:
+        """The file's path, while no other worker reads or writes it; the lock is the system's and ends with its holder."""
         import fcntl  # here, because not every system has it
 
         assert self._path is not None
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        lock = f"{self._path}.lock"
+        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            check_owner(fd, self._path, False)
+            check_owner(fd, lock, False)
             fcntl.flock(fd, fcntl.LOCK_EX)
-            yield fd
+            yield self._path
         finally:
             os.close(fd)

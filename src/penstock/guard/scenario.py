@@ -38,6 +38,7 @@ class Scenario:
     blackhole  seconds of quiet after it has fired
     of         {scenario: (share, at least)}: fires only when the other one, which is counted by a part of the same facts
                and stands before it, has counted at least so many, and this one more than that share of them
+    silent     never fires: it only counts, for others to be compared with
     adds       {scenario: units} that it adds there when it fires
     action     what is done about the request; in "response" what refuses is a ban
     ban        seconds of the first ban (they grow with each), for "ban" and for what refuses in "response"
@@ -59,6 +60,7 @@ class Scenario:
     blackhole: float = 0.0
     of: Mapping[str, tuple[float, int]] = field(default_factory=dict)
     adds: Mapping[str, int] = field(default_factory=dict)
+    silent: bool = False
     action: Action = Action.LOG
     ban: float = 3600.0
     tighten: float = 0.0
@@ -161,6 +163,7 @@ def compile_rules(
                 0 if one.distinct is None else round(lasts * NS),
                 0 if one.regular is None else round(one.regular * 65536),
                 tuple(of),
+                silent=one.silent,
             )
         )
     for one in scenarios:
