@@ -5,7 +5,7 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
-from cpython.unicode cimport PyUnicode_AsUTF8AndSize
+from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.string cimport memcpy, memset
 
 from records cimport *
@@ -65,6 +65,29 @@ def window_capacity_most(uint64_t third_ns):
 def records_bytes(Py_ssize_t capacity, Py_ssize_t bans):
     """Bytes that the tables take."""
     return ps_records_bytes(capacity, bans)
+
+
+cdef dict names_in_lower = {}  # header names as they came -> in lower case, as ASGI's servers send the same few over and over
+
+
+def read_fields(pairs, Py_ssize_t most):
+    """The first `most` headers of an iterable of pairs (str or bytes) by lower-case name; lines of one name are joined by ", "."""
+    cdef dict read = {}
+    cdef Py_ssize_t count = 0
+    for name, value in pairs:
+        if count == most:
+            break
+        count += 1
+        lower = names_in_lower.get(name)
+        if lower is None:
+            lower = (name if isinstance(name, str) else str(name, "latin-1")).lower()
+            if len(names_in_lower) < 512 and len(lower) <= 64:
+                names_in_lower[name] = lower
+        if not isinstance(value, str):
+            value = PyUnicode_DecodeLatin1(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), NULL) if isinstance(value, bytes) else str(value, "latin-1")
+        known = read.get(lower)
+        read[lower] = value if known is None else f"{known}, {value}"
+    return read
 
 
 cdef class Records:

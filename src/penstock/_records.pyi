@@ -1,6 +1,6 @@
 # The types of the compiled module; what each call does is told in ext/_records.pyx.
 import builtins
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, NoReturn
 
 from typing_extensions import disjoint_base
@@ -34,6 +34,9 @@ class Rule(NamedTuple):
 
 _Facts = tuple[str | builtins.bytes | int | None, ...]
 
+def read_fields(
+    pairs: Iterable[tuple[str | builtins.bytes, str | builtins.bytes]], most: int
+) -> dict[str, str]: ...
 def window_capacity_most(third_ns: int) -> int: ...
 def records_bytes(capacity: int, bans: int) -> int: ...
 @disjoint_base

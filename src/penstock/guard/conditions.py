@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from penstock.adapters.identity import forwarded_hops
 from penstock.errors import shown
 from penstock.guard.agents import Agents, Paths
 from penstock.guard.facts import AGENT, PATH, Facts
@@ -116,8 +115,10 @@ class Conditions:
     def of(self, request: Request, facts: Facts, states: int, failed: Callable[[str, bool], None]) -> int:
         """The bits of a request, `states` (bits) included. failed: told which scenario's function raised."""
         mask = states | self.path(facts[PATH]) | self.agent(facts[AGENT]) | self.method(request.method)
-        if "query" in self._by:
-            mask |= sum(bit for bit, holds in self._by["query"] if holds(request.query))
+        if request.query:
+            for bit, holds in self._by.get("query", ()):
+                if holds(request.query):
+                    mask |= bit
         for bit, function, name, deny in self._functions:
             try:
                 if function(request):
@@ -136,7 +137,7 @@ class Conditions:
                 mask |= bit
         if bit := states["long_chain"]:
             lines = request.fields.get("x-forwarded-for")
-            if lines is not None and chain_length(lines) > CHAIN_MOST:
+            if lines is not None and lines.count(",") >= CHAIN_MOST:
                 mask |= bit
         if (bit := states["open_proxy"]) and (
             request.method == "CONNECT" or request.path.startswith(("http://", "https://"))
@@ -156,11 +157,3 @@ def is_static(path: str) -> bool:
     """Whether a path ends like a file that pages bring with them."""
     return path[-8:].rpartition(".")[2].lower() in STATIC and "." in path[-8:]
 
-
-def chain_length(lines: str) -> int:
-    """Hops of X-Forwarded-For, counted as far as matters."""
-    count = 0
-    for count, _ in enumerate(forwarded_hops([lines]), 1):
-        if count > CHAIN_MOST:
-            break
-    return count

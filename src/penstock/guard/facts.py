@@ -141,7 +141,7 @@ class Reader:
             asn, country = where.asn, where.country
             if asn is not None:
                 network = f"as:{asn}"
-        if self._device:
+        if self._device and account is not None:
             fingerprint = "\n".join([fields.get(name, "") for name in DEVICE])
         if self._target:
             target = f"{path}?{request.query}" if request.query else path

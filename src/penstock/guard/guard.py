@@ -45,8 +45,6 @@ log = logging.getLogger("penstock.guard")
 
 NEUTRAL = 50.0
 """The reputation of an address of which nothing is known; 0 is the worst, 100 the best."""
-GOOD_MOST = 10.0
-"""What good requests can raise it by: trust is not for sale."""
 _ALL = (1 << 63) - 1
 _TOP = 256
 _TIER_OF = {
@@ -467,7 +465,7 @@ class Guard:
         worst = max((one.evidence.severity for one in found if not one.dry and one.evidence.detector != "limits"), default=0)
         if worst < Severity.MEDIUM or self._records.feed(self._bad, self._bad + 1, facts, 0, now):
             return
-        score = self._records.score(self._score, facts, now, -5.0 * worst, -NEUTRAL, GOOD_MOST)
+        score = self._records.score(self._score, facts, now, -5.0 * worst, -NEUTRAL, 0.0)
         if score is not None and NEUTRAL + score <= self.config.addresses.auto_ban and not self.config.dry_run:
             self._ban(("address", str(facts[ADDRESS])), self.config.addresses.ban, "reputation", now)
 
@@ -497,11 +495,12 @@ class Guard:
 
     # ---- what came of it ----
 
-    def observe(self, request: Request, response: Response) -> None:
-        """Told what an allowed request was answered; what that is too much of is a ban, from the next request on."""
+    def observe(self, request: Request, response: Response) -> tuple[Evidence, ...]:
+        """Told what an allowed request was answered; what that is too much of is a ban, from the next request on. Returns
+        the evidence, empty for none."""
         judged = request._judged
         if judged is None:  # listed, or not inspected
-            return
+            return ()
         facts, mask = judged
         now = self._now_ns() - self._birth_ns
         first, last = self._response_rules
@@ -513,7 +512,7 @@ class Guard:
         if not found:
             if self._good is not None and self._score is not None and response.status < 400:
                 self._reward(facts, now)
-            return
+            return ()
         found.sort(key=lambda one: (one.dry, -GRAVER[one.action], -one.evidence.severity))
         gravest = found[0]
         self._lose_reputation(found, facts, now)
@@ -527,13 +526,14 @@ class Guard:
             str(gravest.action), max(one.severity for one in reasons), str(key) if key else None, gravest.action, reasons,
             method=request.method, path=request.path,
         )  # fmt: skip
+        return reasons
 
     def _reward(self, facts: Facts, now: int) -> None:
-        """A good answer raises a bad reputation by a point, once a minute."""
+        """A good answer raises a bad reputation by a point, once a minute; never above neutral, for trust is not for sale."""
         assert self._good is not None
         assert self._score is not None
-        if not self._records.feed(self._good, self._good + 1, facts, 0, now):
-            self._records.score(self._score, facts, now, 1.0, -NEUTRAL, GOOD_MOST)
+        if self._records.score(self._score, facts, now) and not self._records.feed(self._good, self._good + 1, facts, 0, now):
+            self._records.score(self._score, facts, now, 1.0, -NEUTRAL, 0.0)
 
     def flight(self, request: Request) -> contextlib.AbstractContextManager[None]:
         """Counts a request as being answered, from before `inspect` until its answer has ended."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from penstock._records import read_fields
+
 Text = str | bytes
 Headers = Mapping[str, str] | Iterable[tuple[Text, Text]]
 
@@ -56,7 +58,9 @@ class Request:
         """The headers by lower-case name; lines of the same name are joined by ", " (RFC 9110, section 5.3)."""
         read = self._read
         if read is None:
-            read = self._read = _read_headers(self.headers)
+            given = self.headers
+            pairs = given.items() if isinstance(given, Mapping) else given
+            read = self._read = read_fields(pairs, HEADERS_MOST)
         return read
 
     def header(self, name: str) -> str | None:
@@ -70,15 +74,3 @@ class Response(NamedTuple):
     status: int
     bytes: int | None = None
     duration: float | None = None
-
-
-def _read_headers(headers: Headers) -> dict[str, str]:
-    pairs: Iterable[tuple[Text, Text]] = headers.items() if isinstance(headers, Mapping) else headers
-    read: dict[str, str] = {}
-    for count, (name, value) in enumerate(pairs):
-        if count == HEADERS_MOST:
-            break
-        name = (name if isinstance(name, str) else str(name, "latin-1")).lower()
-        value = value if isinstance(value, str) else str(value, "latin-1")
-        read[name] = f"{read[name]}, {value}" if name in read else value
-    return read

@@ -186,7 +186,7 @@ class Addresses(Settings):
     levels {name: n} for those that count how many lists an address is on. reputation: whether addresses have one: 0 to
     100, 50 at first, less with each finding, back to 50 by half in `half_life` seconds; at `auto_ban` or below, a ban of
     `ban` seconds.
-    Good requests raise it by 1, at most once a minute and to at most 60. countries: those that are refused; geoip,
+    Good requests raise a bad one by 1, at most once a minute and never above 50. countries: those that are refused; geoip,
     geoip_asn: MaxMind files."""
 
     allow: tuple[str, ...] = ()
