@@ -117,13 +117,10 @@ class Steered:
             },
         }
 
-    def bans(self, most: int = 100) -> list[Ban]:
-        return self.list[:most]
-
     def unban(self, value: str, kind: str = "address") -> bool:
         self.calls.append(("unban", value, kind))
         before = len(self.list)
-        self.list = [ban for ban in self.list if (ban.value, ban.kind) != (value, kind)]
+        self.list = [ban for ban in self.list if value != (ban.id if kind == "id" else ban.value)]
         return len(self.list) < before
 
     def emergency(self, on: bool | None) -> None:

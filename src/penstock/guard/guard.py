@@ -497,11 +497,12 @@ class Guard:
 
     # ---- what came of it ----
 
-    def observe(self, request: Request, response: Response) -> None:
-        """Told what an allowed request was answered; what that is too much of is a ban, from the next request on."""
+    def observe(self, request: Request, response: Response) -> tuple[Evidence, ...]:
+        """Told what an allowed request was answered; what that is too much of is a ban, from the next request on.
+        Returns the evidence, the gravest first; mostly there is none."""
         judged = request._judged
         if judged is None:  # listed, or not inspected
-            return
+            return ()
         facts, mask = judged
         now = self._now_ns() - self._birth_ns
         first, last = self._response_rules
@@ -513,7 +514,7 @@ class Guard:
         if not found:
             if self._good is not None and self._score is not None and response.status < 400:
                 self._reward(facts, now)
-            return
+            return ()
         found.sort(key=lambda one: (one.dry, -GRAVER[one.action], -one.evidence.severity))
         gravest = found[0]
         self._lose_reputation(found, facts, now)
@@ -527,6 +528,7 @@ class Guard:
             str(gravest.action), max(one.severity for one in reasons), str(key) if key else None, gravest.action, reasons,
             method=request.method, path=request.path,
         )  # fmt: skip
+        return reasons
 
     def _reward(self, facts: Facts, now: int) -> None:
         """A good answer raises a bad reputation by a point, once a minute."""

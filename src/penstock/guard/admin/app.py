@@ -169,9 +169,7 @@ class _Admin:
 
     def _unban(self, body: Mapping[str, Any]) -> object:
         if "id" in body:
-            wanted = fields(body, {"id": "id"})["id"]
-            found = next((ban for ban in self.guard.bans() if ban.id == wanted), None)
-            lifted = found is not None and self.guard.unban(found.value, found.kind)
+            lifted = self.guard.unban(fields(body, {"id": "id"})["id"], "id")
         else:
             read = fields(body, {"value": "text", "kind": "text"}, optional=("kind",))
             lifted = self.guard.unban(read["value"], read.get("kind", "address"))

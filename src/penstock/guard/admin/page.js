@@ -105,6 +105,8 @@ function graph() {
   set(byId("graph-most"), `peak ${rate(most)}`);
 }
 
+const whom = (ban) => ban.value ?? `known by a hash alone, ${ban.id}`;
+
 function bans(list) {
   set(byId("n-bans"), list.length ? count(list.length) : "");
   byId("no-bans").hidden = list.length > 0;
@@ -112,14 +114,14 @@ function bans(list) {
   rows(byId("bans"), list, (ban) => ban.id, (ban) => {
     const row = make("tr"), button = make("button", "", "Unban"), act = make("td", "act");
     button.type = "button";
-    button.setAttribute("aria-label", `Unban ${words(ban.kind)} ${ban.value}`);
+    button.setAttribute("aria-label", `Unban ${words(ban.kind)} ${whom(ban)}`);
     button.addEventListener("click", () => unban(button, ban));
     act.append(button);
     row.append(make("td", "who"), make("td", "text"), make("td", "left"), make("td", "offences"), act);
     return row;
   }, (row, ban) => {
     const [who, why, left, offences] = row.children;
-    set(who, ban.kind === "address" ? String(ban.value) : `${words(ban.kind)} ${ban.value}`);
+    set(who, ban.kind === "address" ? whom(ban) : `${words(ban.kind)} ${whom(ban)}`);
     set(why, words(ban.reason || "–"));
     set(left, time(ban.seconds_left));
     set(offences, count(ban.offences));
@@ -252,7 +254,7 @@ async function change(path, body, done) {
 
 async function unban(button, ban) {
   button.disabled = true;
-  await change("unban", { id: ban.id }, `Unbanned ${ban.value}`);
+  await change("unban", { id: ban.id }, `Unbanned ${whom(ban)}`);
   button.disabled = false;
 }
 

@@ -20,8 +20,8 @@ LINE_MOST = 65_536
 
 class Entry(NamedTuple):
     """One request of a log. ns: since the epoch; number: of the line in its file, from 1 on; status: 0 where the line has
-    none; bytes: None likewise; agent, referrer, user: None where the log does not tell, "" where it tells that there was
-    none. text: the line, for people."""
+    none; size: bytes of the answer, or None; agent, referrer, user: None where the log does not tell, "" where it tells that there was
+    none. line: as it is."""
 
     ns: int
     file: str
@@ -30,11 +30,11 @@ class Entry(NamedTuple):
     method: str
     target: str
     status: int
-    bytes: int | None
+    size: int | None
     agent: str | None
     referrer: str | None
     user: str | None
-    text: bytes
+    line: bytes
 
     @property
     def path(self) -> str:

@@ -164,7 +164,7 @@ def _judge(guard: Guard, entry: Entry) -> Iterator[Moment]:
     verdict = guard.inspect(request)
     yield _moment(entry, verdict)
     if verdict.allowed and entry.status:
-        evidence = guard.observe(request, Response(entry.status, entry.bytes))
+        evidence = guard.observe(request, Response(entry.status, entry.size))
         if evidence:
             yield Moment(entry, True, Tier.SUSPICIOUS, Action.LOG, "", evidence, answered=True)
 
