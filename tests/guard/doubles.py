@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from penstock.guard.request import Request, Response
 from penstock.guard.responses import respond
@@ -71,3 +72,75 @@ async def hello(scope: Any, receive: Any, send: Any) -> None:
 def plain(environ: Any, start_response: Any) -> list[bytes]:
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"he", b"llo"]
+
+
+class Ban(NamedTuple):
+    id: str
+    kind: str
+    value: str
+    seconds_left: float
+    offences: int
+    reason: str
+
+
+class Steered:
+    """A guard as its administration sees it. calls: what it was told to do."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.requests, self.refused, self.manual = 1200, 30, None
+        self.in_path = True
+        self.list = [
+            Ban("00000000000000a1", "address", "203.0.113.x", 3521.5, 1, "ddos: 61 requests in 1 s, 50 allowed"),
+            Ban("00000000000000a2", "user", "<b>eve</b>", math.inf, 2, "<img src=x onerror=document.title='gone'>"),
+        ]
+
+    def status(self) -> dict[str, Any]:
+        self.requests += 100
+        return {
+            "enabled": ["limits"],
+            "statistics": {"total_requests": self.requests, "blocked_requests": self.refused, "rate_limited": 30},
+            "tiers": {"NORMAL": self.requests - 30, "SUSPICIOUS": 0, "BLOCK": 29, "BANNED": 1},
+            "refusals": {"limit_address": 20, "sqli": 10, "idle": 0},
+            "top": [{"address": "203.0.113.x", "requests": 900, "refused": 30}],
+            "bans": [ban._asdict() for ban in self.list],
+            "emergency": {"on": bool(self.manual), "manual": self.manual, "seconds": 75.0},
+            "health": {
+                "in_path": self.in_path,
+                "shared": None,
+                "redis": "",
+                "geoip": "",
+                "feeds": {"ipsum": {"entries": 14120, "age": 7300.0}},
+                "events": {"queued": 0, "dropped": 3},
+                "dry_run": False,
+                "detector_errors": {"my_detector": 2},
+            },
+        }
+
+    def unban(self, value: str, kind: str = "address") -> bool:
+        self.calls.append(("unban", value, kind))
+        before = len(self.list)
+        self.list = [ban for ban in self.list if value != (ban.id if kind == "id" else ban.value)]
+        return len(self.list) < before
+
+    def emergency(self, on: bool | None) -> None:
+        self.manual = on
+        self.calls.append(("emergency", on))
+
+    def allow(self, entry: str, reason: str = "") -> None:
+        self.calls.append(("allow", entry, reason))
+
+    def deny(self, entry: str, reason: str = "") -> None:
+        if entry == "198.51.100.200":
+            raise ValueError("entry='198.51.100.200' is on the allow list, which always wins")
+        self.calls.append(("deny", entry, reason))
+
+    def assess(self, address: str) -> Assessment:
+        return Assessment(address, 0.25, Tier.SUSPICIOUS, Action.LOG)
+
+
+class Assessment(NamedTuple):
+    address: str
+    score: float
+    tier: Tier
+    recommended: Action

@@ -12,6 +12,7 @@ import penstock
 
 _COMMANDS = {
     "replay": "what a limit would have done to the traffic in access logs",
+    "guard": "whom a guard would have refused in access logs, and why",
     "inspect": "what is in a shared segment, or in a saved limiter",
     "bench": "what a decision costs on this machine",
     "sync-lab": "what instances that share a limit admit, on a real Redis",

@@ -496,8 +496,8 @@ class Guard:
     # ---- what came of it ----
 
     def observe(self, request: Request, response: Response) -> tuple[Evidence, ...]:
-        """Told what an allowed request was answered; what that is too much of is a ban, from the next request on. Returns
-        the evidence, empty for none."""
+        """Told what an allowed request was answered; what that is too much of is a ban, from the next request on.
+        Returns the evidence, the gravest first; mostly there is none."""
         judged = request._judged
         if judged is None:  # listed, or not inspected
             return ()

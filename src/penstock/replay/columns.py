@@ -18,8 +18,8 @@ ALIASES: dict[str, str] = {
     "request": "request request_line requestline",
     "method": "method request_method http_method verb request.method http.request.method",
     "path": "path uri url target request_uri request_path requestpath request.uri url.path url.original cs_uri_stem "
-    "endpoint",
-    "target": "target request_uri uri url path request.uri url.original",
+    "x_envoy_origin_path x_envoy_original_path endpoint",
+    "target": "target request_uri uri url path request.uri url.original x_envoy_origin_path x_envoy_original_path",
     "protocol": "protocol server_protocol http_version request.proto",
     "status": "status status_code response_code response_status code http.response.status_code",
     "size": "size bytes body_bytes_sent bytes_sent response_size",
