@@ -58,7 +58,8 @@ def ext_modules() -> list[Extension]:
     from Cython.Build import cythonize
 
     bridges = sorted(path.stem for path in Path("ext").glob("_*.pyx"))
-    return cythonize([extension(bridge) for bridge in bridges], include_path=["ext", "src"], build_dir="build", language_level=3)
+    extensions = [extension(bridge) for bridge in bridges]
+    return cythonize(extensions, include_path=["ext", "src"], build_dir="build", language_level=3)
 
 
 setup(ext_modules=ext_modules())

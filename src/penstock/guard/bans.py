@@ -56,7 +56,9 @@ class BanBook:
             raise ValueError(f"kind={shown(kind)} must be one of {', '.join(KINDS)}")
         return self._records.ban_key(NUMBERS[kind], value)
 
-    def place(self, kind: str, value: str, seconds: float, reason: str, now: int, exactly: bool = False) -> Placed | None:
+    def place(
+        self, kind: str, value: str, seconds: float, reason: str, now: int, exactly: bool = False
+    ) -> Placed | None:
         """Bans for `seconds`, times the factor for each offence that is remembered; None without a place for it.
 
         exactly: for `seconds` as they are, as a person said it.

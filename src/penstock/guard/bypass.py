@@ -1,4 +1,5 @@
-"""Ways around limits, as scenarios: rotation, spoofing, distributed attacks, odd behaviour, stolen sessions, evasion."""
+"""Ways around limits, as scenarios: rotation, spoofing, distributed attacks, odd behaviour, stolen sessions,
+evasion."""
 
 from __future__ import annotations
 
@@ -19,56 +20,125 @@ def scenarios(bypass: Bypass) -> tuple[Scenario, ...]:
             how = {"window": bypass.window, "blackhole": bypass.window, "action": bypass.action} | how
             found.append(
                 Scenario(
-                    name=f"bypass.{name}", capacity=capacity, severity=severity, technique=technique, ban=bypass.ban,
-                    dry_run=bypass.dry_run, **how,  # type: ignore[arg-type]
-                )  # fmt: skip
+                    name=f"bypass.{name}",
+                    capacity=capacity,
+                    severity=severity,
+                    technique=technique,
+                    ban=bypass.ban,
+                    dry_run=bypass.dry_run,
+                    **how,  # type: ignore[arg-type]
+                )
             )
 
+    detector("ip_rotation", bypass.networks, Severity.HIGH, Technique.IP_ROTATION, by="account", distinct="network")
     detector(
-        "ip_rotation", bypass.networks, Severity.HIGH, Technique.IP_ROTATION, by="account", distinct="network"
-    )
-    detector(
-        "user_agent_rotation", bypass.agents, Severity.MEDIUM, Technique.USER_AGENT_SPOOFING, by="account",
+        "user_agent_rotation",
+        bypass.agents,
+        Severity.MEDIUM,
+        Technique.USER_AGENT_SPOOFING,
+        by="account",
         distinct="agent",
-    )  # fmt: skip
+    )
     if bypass.devices:
         detector(
-            "fingerprint", bypass.devices, Severity.HIGH, Technique.FINGERPRINT_MISMATCH, by="user",
-            distinct="fingerprint", window=DAY, blackhole=3600, action="log",
-        )  # fmt: skip
-        found.append(Scenario(name="bypass.session_networks", by="session", distinct="network", capacity=8, window=bypass.window, silent=True))
+            "fingerprint",
+            bypass.devices,
+            Severity.HIGH,
+            Technique.FINGERPRINT_MISMATCH,
+            by="user",
+            distinct="fingerprint",
+            window=DAY,
+            blackhole=3600,
+            action="log",
+        )
+        found.append(
+            Scenario(
+                name="bypass.session_networks",
+                by="session",
+                distinct="network",
+                capacity=8,
+                window=bypass.window,
+                silent=True,
+            )
+        )
         detector(
-            "session_hijacking", 1, Severity.CRITICAL, Technique.SESSION_HIJACKING, by="session",
-            distinct="fingerprint", of={"bypass.session_networks": (0, 2)},
-        )  # fmt: skip
+            "session_hijacking",
+            1,
+            Severity.CRITICAL,
+            Technique.SESSION_HIJACKING,
+            by="session",
+            distinct="fingerprint",
+            of={"bypass.session_networks": (0, 2)},
+        )
     if bypass.distributed:
         found.append(Scenario(name="bypass.endpoint_answers", by="endpoint", on="response", window=60, silent=True))
-        found.append(Scenario(name="bypass.endpoint_baseline", by="endpoint", on="response", when="status:4xx", window=3600, silent=True))
+        found.append(
+            Scenario(
+                name="bypass.endpoint_baseline",
+                by="endpoint",
+                on="response",
+                when="status:4xx",
+                window=3600,
+                silent=True,
+            )
+        )
         detector(
-            "distributed", bypass.distributed, Severity.CRITICAL, Technique.DISTRIBUTED_ATTACK, by="endpoint",
-            on="response", when=("status:4xx", "not status:404"), distinct="address", window=60, blackhole=60,
-            of={"bypass.endpoint_answers": (0.25, 20), "bypass.endpoint_baseline": (0.05, 1)}, action="log",
+            "distributed",
+            bypass.distributed,
+            Severity.CRITICAL,
+            Technique.DISTRIBUTED_ATTACK,
+            by="endpoint",
+            on="response",
+            when=("status:4xx", "not status:404"),
+            distinct="address",
+            window=60,
+            blackhole=60,
+            of={"bypass.endpoint_answers": (0.25, 20), "bypass.endpoint_baseline": (0.05, 1)},
+            action="log",
             tighten=bypass.tighten,
-        )  # fmt: skip
+        )
     if bypass.behaviour:
         for name, points, how in (
             ("missing_headers", 1, {"when": "bare"}),
             ("long_chain", 2, {"when": "long_chain"}),
         ):
             detector(
-                name, 1, Severity.LOW, Technique.BEHAVIORAL_ANOMALY, blackhole=30, adds={SUSPICION: points},
-                action="log", **how,
-            )  # fmt: skip
+                name,
+                1,
+                Severity.LOW,
+                Technique.BEHAVIORAL_ANOMALY,
+                blackhole=30,
+                adds={SUSPICION: points},
+                action="log",
+                **how,
+            )
         if bypass.rapid:
             detector(
-                "rapid", bypass.rapid, Severity.LOW, Technique.BEHAVIORAL_ANOMALY, when="not static", window=10,
-                blackhole=30, adds={SUSPICION: 1}, action="log",
-            )  # fmt: skip
+                "rapid",
+                bypass.rapid,
+                Severity.LOW,
+                Technique.BEHAVIORAL_ANOMALY,
+                when="not static",
+                window=10,
+                blackhole=30,
+                adds={SUSPICION: 1},
+                action="log",
+            )
         detector(
-            "behaviour", bypass.behaviour, Severity.MEDIUM, Technique.BEHAVIORAL_ANOMALY, when="never", action="log",
-        )  # fmt: skip
+            "behaviour",
+            bypass.behaviour,
+            Severity.MEDIUM,
+            Technique.BEHAVIORAL_ANOMALY,
+            when="never",
+            action="log",
+        )
     detector(
-        "evasion", bypass.networks, Severity.HIGH, Technique.RATE_LIMIT_EVASION, by="account", on="limited",
+        "evasion",
+        bypass.networks,
+        Severity.HIGH,
+        Technique.RATE_LIMIT_EVASION,
+        by="account",
+        on="limited",
         distinct="network",
-    )  # fmt: skip
+    )
     return tuple(found)

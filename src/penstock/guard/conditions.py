@@ -18,20 +18,48 @@ CONDITIONS_MOST = 62
 _REMEMBERED = 8192
 
 STATIC = frozenset(
-    "avif bmp css eot gif ico jpeg jpg js json map mjs mp3 mp4 otf pdf png svg ttf wasm webm webp woff woff2 xml txt".split()
+    {
+        "avif",
+        "bmp",
+        "css",
+        "eot",
+        "gif",
+        "ico",
+        "jpeg",
+        "jpg",
+        "js",
+        "json",
+        "map",
+        "mjs",
+        "mp3",
+        "mp4",
+        "otf",
+        "pdf",
+        "png",
+        "svg",
+        "ttf",
+        "wasm",
+        "webm",
+        "webp",
+        "woff",
+        "woff2",
+        "xml",
+        "txt",
+    }
 )
 STATES = ("never", "emergency", "tight", "signed_in", "bare", "long_chain", "open_proxy", "no_address")
-"""What the guard itself knows of a request. never: it does not hold, for scenarios that others add to; emergency mode; an endpoint under attack; a user given; Accept or
-Accept-Language missing beside a browser's User-Agent, or no User-Agent; a forwarding chain of more than five; CONNECT or
-another host's address as target; no address of the client."""
+"""What the guard itself knows of a request. never: it does not hold, for scenarios that others add to; emergency mode;
+an endpoint under attack; a user given; Accept or Accept-Language missing beside a browser's User-Agent, or no
+User-Agent; a forwarding chain of more than five; CONNECT or another host's address as target; no address of the
+client."""
 
 
 class Conditions:
     """The conditions that are used, each a bit.
 
-    Their names: one of STATES; "static", a file's path; "login", where one signs in; "path:KIND" and "agent:KIND" as Paths and Agents tell them;
-    "method:POST"; "status:404", "status:4xx"; "prefix:/login", "suffix:.php", "query:author="; functions of the request;
-    and "not " before a name.
+    Their names: one of STATES; "static", a file's path; "login", where one signs in; "path:KIND" and "agent:KIND" as
+    Paths and Agents tell them; "method:POST"; "status:404", "status:4xx"; "prefix:/login", "suffix:.php",
+    "query:author="; functions of the request; and "not " before a name.
     """
 
     def __init__(self, agents: Agents, paths: Paths, login: tuple[str, ...]) -> None:
@@ -108,8 +136,9 @@ class Conditions:
             if domain == "query":
                 return "query", lambda query: query.startswith(value) or f"&{value}" in query
         raise ValueError(
-            f"scenario {shown(scenario.name)}: when={shown(name)} is no condition; there are {', '.join(STATES)}, static, login,"
-            " path:KIND, agent:KIND, method:M, status:404, status:4xx, prefix:, suffix:, query:, functions, and not before them"
+            f"scenario {shown(scenario.name)}: when={shown(name)} is no condition; there are {', '.join(STATES)}, static,"
+            " login, path:KIND, agent:KIND, method:M, status:404, status:4xx, prefix:, suffix:, query:, functions, and"
+            " not before them"
         )
 
     def of(self, request: Request, facts: Facts, states: int, failed: Callable[[str, bool], None]) -> int:
@@ -156,4 +185,3 @@ class Conditions:
 def is_static(path: str) -> bool:
     """Whether a path ends like a file that pages bring with them."""
     return path[-8:].rpartition(".")[2].lower() in STATIC and "." in path[-8:]
-

@@ -11,7 +11,19 @@ from typing import Any
 from penstock.errors import shown
 from penstock.guard.facts import Extractor
 from penstock.guard.scenario import Scenario
-from penstock.guard.settings import Addresses, Bans, Bypass, Ddos, Events, Limits, OnError, Settings, Tarpit, Threats, Tracking
+from penstock.guard.settings import (
+    Addresses,
+    Bans,
+    Bypass,
+    Ddos,
+    Events,
+    Limits,
+    OnError,
+    Settings,
+    Tarpit,
+    Threats,
+    Tracking,
+)
 from penstock.rate import TokenBucket
 
 PARTS: dict[str, type[Settings]] = {
@@ -31,8 +43,8 @@ PARTS: dict[str, type[Settings]] = {
 class Config:
     """What a guard does. Every part is off (None) until it is given.
 
-    limits, tracking, ddos, addresses, bypass, threats: the parts. scenarios: more of them. bans, tarpit, events: how all
-    of them act. endpoints: beginnings of paths that are counted as one endpoint each. extra: {name: function of the
+    limits, tracking, ddos, addresses, bypass, threats: the parts. scenarios: more of them. bans, tarpit, events: how
+    all of them act. endpoints: beginnings of paths that are counted as one endpoint each. extra: {name: function of the
     request} facts of the application. clients: about as many can be told apart at once; more forget those who have done
     least. dry_run: only say what would be done. on_error: what an error in the guard itself means for a request.
     secret: what keys the hashes in logs and in memory, at least 16 bytes; random for each process or segment if None.
@@ -83,8 +95,8 @@ class Config:
 
     @classmethod
     def read(cls, given: Config | Mapping[str, Any] | str | None) -> Config:
-        """From what Guard(config) was given: a Config, the name of a preset, or a mapping as TOML, YAML or JSON have it,
-        whose "preset" is what it changes. Errors name the field."""
+        """From what Guard(config) was given: a Config, the name of a preset, or a mapping as TOML, YAML or JSON have
+        it, whose "preset" is what it changes. Errors name the field."""
         from penstock.guard.presets import preset
 
         if given is None:
@@ -122,10 +134,21 @@ def _scenario(given: Scenario | Mapping[str, Any]) -> Scenario:
     for name in given:
         if name not in known:
             raise ValueError(f"scenarios: {shown(name)} is no setting of a scenario; there are {', '.join(known)}")
-    return Scenario(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+    read: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return Scenario(**read)
 
 
-_TRUE = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False, "": False}
+_TRUE = {
+    "1": True,
+    "true": True,
+    "yes": True,
+    "on": True,
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+    "": False,
+}
 
 
 def from_env(prefix: str = "SECURITY_", environ: Mapping[str, str] | None = None) -> Config:

@@ -1,4 +1,5 @@
-"""Floods, as scenarios: an address's rates each in its own window, its behaviour, and emergency mode at a global rate."""
+"""Floods, as scenarios: an address's rates each in its own window, its behaviour, and emergency mode at a global
+rate."""
 
 from __future__ import annotations
 
@@ -11,17 +12,24 @@ BEHAVIOUR = "ddos.behaviour"
 
 
 def scenarios(ddos: Ddos) -> tuple[Scenario, ...]:
-    """Those of a configuration. The points of behaviour are S1's: diversity 30, focus 20, many User-Agents 25, metronome
-    35, intervals below 50 ms 40, errors 30; one address is refused at 70 in 300 s."""
+    """Those of a configuration. The points of behaviour are S1's: diversity 30, focus 20, many User-Agents 25,
+    metronome 35, intervals below 50 ms 40, errors 30; one address is refused at 70 in 300 s."""
     found: list[Scenario] = []
 
     def flood(name: str, capacity: int, window: float, *when: str) -> None:
         if capacity:
             found.append(
                 Scenario(
-                    name=name, when=when, capacity=capacity, window=window, action=ddos.action, ban=ddos.ban,
-                    severity=Severity.HIGH, type="ddos_blocked", dry_run=ddos.dry_run,
-                )  # fmt: skip
+                    name=name,
+                    when=when,
+                    capacity=capacity,
+                    window=window,
+                    action=ddos.action,
+                    ban=ddos.ban,
+                    severity=Severity.HIGH,
+                    type="ddos_blocked",
+                    dry_run=ddos.dry_run,
+                )
             )
 
     flood("ddos.per_second", ddos.per_second, 1)
@@ -29,7 +37,11 @@ def scenarios(ddos: Ddos) -> tuple[Scenario, ...]:
     if ddos.emergency:
         flood("ddos.emergency_per_second", ddos.emergency_per_second, 1, "emergency")
         flood("ddos.emergency_per_minute", ddos.emergency_per_minute, 60, "emergency")
-        found.append(Scenario(name=EMERGENCY, by=(), capacity=ddos.emergency, leak=1 / ddos.emergency, severity=Severity.CRITICAL))
+        found.append(
+            Scenario(
+                name=EMERGENCY, by=(), capacity=ddos.emergency, leak=1 / ddos.emergency, severity=Severity.CRITICAL
+            )
+        )
         half = max(1, ddos.emergency // 2)
         found.append(Scenario(name=STILL_HOT, by=(), when="emergency", capacity=half, leak=1 / half))
     if ddos.same_endpoint or ddos.behaviour:
@@ -37,10 +49,17 @@ def scenarios(ddos: Ddos) -> tuple[Scenario, ...]:
     if ddos.same_endpoint:
         found.append(
             Scenario(
-                name="ddos.same_endpoint", by=("address", "endpoint"), capacity=ddos.same_endpoint, window=300,
-                of={"ddos.requests": (0, 50)}, action=ddos.action, ban=ddos.ban, severity=Severity.HIGH,
-                type="ddos_blocked", dry_run=ddos.dry_run,
-            )  # fmt: skip
+                name="ddos.same_endpoint",
+                by=("address", "endpoint"),
+                capacity=ddos.same_endpoint,
+                window=300,
+                of={"ddos.requests": (0, 50)},
+                action=ddos.action,
+                ban=ddos.ban,
+                severity=Severity.HIGH,
+                type="ddos_blocked",
+                dry_run=ddos.dry_run,
+            )
         )
     if ddos.behaviour:
         found += _behaviour(ddos)
@@ -50,21 +69,44 @@ def scenarios(ddos: Ddos) -> tuple[Scenario, ...]:
 def _behaviour(ddos: Ddos) -> list[Scenario]:
     def sign(name: str, points: int, **how: object) -> Scenario:
         return Scenario(
-            name=f"behaviour.{name}", blackhole=300, adds={BEHAVIOUR: points}, severity=Severity.LOW,
-            technique=Technique.BEHAVIORAL_ANOMALY, dry_run=ddos.dry_run, **how,  # type: ignore[arg-type]
-        )  # fmt: skip
+            name=f"behaviour.{name}",
+            blackhole=300,
+            adds={BEHAVIOUR: points},
+            severity=Severity.LOW,
+            technique=Technique.BEHAVIORAL_ANOMALY,
+            dry_run=ddos.dry_run,
+            **how,  # type: ignore[arg-type]
+        )
 
     return [
-        sign("diversity", 30, when="not static", distinct="path", capacity=40, window=300, of={"ddos.requests": (0.8, 50)}),
+        sign(
+            "diversity",
+            30,
+            when="not static",
+            distinct="path",
+            capacity=40,
+            window=300,
+            of={"ddos.requests": (0.8, 50)},
+        ),
         sign("focus", 20, by=("address", "path"), capacity=200, window=300, of={"ddos.requests": (0.9, 200)}),
         sign("many_agents", 25, distinct="agent", capacity=5, window=300),
         sign("metronome", 35, capacity=60, regular=0.05, window=120),
         sign("rapid", 40, capacity=100, leak=0.05),
         Scenario(name="behaviour.answers", on="response", window=300, silent=True),
-        sign("errors", 30, on="response", when="status:4xx", capacity=20, window=300, of={"behaviour.answers": (0.5, 40)}),
+        sign(
+            "errors", 30, on="response", when="status:4xx", capacity=20, window=300, of={"behaviour.answers": (0.5, 40)}
+        ),
         Scenario(
-            name=BEHAVIOUR, when="never", capacity=ddos.behaviour - 1, leak=300 / ddos.behaviour, blackhole=60,
-            action=Action.BAN, ban=ddos.ban, severity=Severity.HIGH, technique=Technique.BEHAVIORAL_ANOMALY,
-            type="ddos_blocked", dry_run=ddos.dry_run,
-        ),  # fmt: skip
+            name=BEHAVIOUR,
+            when="never",
+            capacity=ddos.behaviour - 1,
+            leak=300 / ddos.behaviour,
+            blackhole=60,
+            action=Action.BAN,
+            ban=ddos.ban,
+            severity=Severity.HIGH,
+            technique=Technique.BEHAVIORAL_ANOMALY,
+            type="ddos_blocked",
+            dry_run=ddos.dry_run,
+        ),
     ]

@@ -1,4 +1,5 @@
-"""Detectors that an application registers: plain ones are asked inline, coroutines run behind on a thread of their own."""
+"""Detectors that an application registers: plain ones are asked inline, coroutines run behind on a thread of their
+own."""
 
 from __future__ import annotations
 
@@ -112,7 +113,9 @@ class Detectors:
             if self._thread is None or self._process != os.getpid():  # a forked child has no threads
                 self._process = os.getpid()
                 self._waiting = queue.Queue(WAITING_MOST)
-                self._thread = threading.Thread(target=self._run, args=(failed,), name="penstock-detectors", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._run, args=(failed,), name="penstock-detectors", daemon=True
+                )
                 self._thread.start()
 
     def _run(self, failed: Callable[[str], bool]) -> None:

@@ -105,12 +105,13 @@ def check_secret(secret: object) -> bytes:
 class Events:
     """A bounded queue of what happened, the gravest first, and the thread that tells it.
 
-    on_event: called with each Event, in that thread; a coroutine function is run there too, for at most 10 s a call. One
-    that raises is counted, and logged once for each kind of exception; one that blocks holds up telling, never requests.
-    capacity: how many may wait, 1 to 1048576; when full, the oldest of the least severe goes and is counted. keep: how
-    many are kept for `recent`, the oldest of the least severe going first; retention: for how many seconds. secret: of
-    `pseudonym`, drawn anew if None. pace: how many are told each second at most, so that a flood of events does not
-    take the processor from the requests. clock: for tests. Safe from any thread; a forked child tells only its own.
+    on_event: called with each Event, in that thread; a coroutine function is run there too, for at most 10 s a call.
+    One that raises is counted, and logged once for each kind of exception; one that blocks holds up telling, never
+    requests. capacity: how many may wait, 1 to 1048576; when full, the oldest of the least severe goes and is counted.
+    keep: how many are kept for `recent`, the oldest of the least severe going first; retention: for how many seconds.
+    secret: of `pseudonym`, drawn anew if None. pace: how many are told each second at most, so that a flood of events
+    does not take the processor from the requests. clock: for tests. Safe from any thread; a forked child tells only its
+    own.
     """
 
     def __init__(

@@ -100,7 +100,9 @@ class Endpoints:
 
     def _of(self, path: str) -> str:
         for prefix in self.prefixes:
-            if path.startswith(prefix) and (len(path) == len(prefix) or prefix.endswith("/") or path[len(prefix)] == "/"):
+            if path.startswith(prefix) and (
+                len(path) == len(prefix) or prefix.endswith("/") or path[len(prefix)] == "/"
+            ):
                 return prefix
         return "/" + path[1:65].partition("/")[0]
 
@@ -108,7 +110,9 @@ class Endpoints:
 class Reader:
     """Reads a request's facts. extra: what else is read, by name; geo: where addresses are, if that is known."""
 
-    def __init__(self, endpoints: Endpoints, extra: Mapping[str, Extractor], geo: Geo | None, wanted: Sequence[str]) -> None:
+    def __init__(
+        self, endpoints: Endpoints, extra: Mapping[str, Extractor], geo: Geo | None, wanted: Sequence[str]
+    ) -> None:
         if len(extra) > EXTRA_MOST:
             raise ValueError(f"extra: there are {len(extra)} facts; at most {EXTRA_MOST} can be added")
         for name in extra:

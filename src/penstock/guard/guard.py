@@ -1,7 +1,7 @@
 """Guard, the one object: a request goes in, a verdict comes out, and what came of it is told afterwards.
 
-    request -> facts -> lists -> bans -> what is counted -> limits -> what it contains -> evidence -> tier, action -> verdict
-    response -> what is counted -> evidence -> bans, for the next request
+request -> facts -> lists -> bans -> what is counted -> limits -> what it contains -> evidence -> tier, action ->
+verdict response -> what is counted -> evidence -> bans, for the next request
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import logging
 import os
 import random
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
@@ -37,7 +36,7 @@ from penstock.guard.responses import respond
 from penstock.guard.scenario import PHASES, Scenario, compile_rules
 from penstock.guard.state import open_state
 from penstock.guard.statistics import TOTAL, Statistics
-from penstock.guard.verdict import GRAVER, Action, Evidence, Severity, Technique, Tier, Verdict
+from penstock.guard.verdict import GRAVER, Action, Evidence, Severity, Tier, Verdict
 from penstock.segment.options import Segment, read_shared
 from penstock.sync.options import Client, Sync
 
@@ -48,9 +47,13 @@ NEUTRAL = 50.0
 _ALL = (1 << 63) - 1
 _TOP = 256
 _TIER_OF = {
-    Action.ALLOW: Tier.NORMAL, Action.LOG: Tier.SUSPICIOUS, Action.TARPIT: Tier.SUSPICIOUS,
-    Action.CHALLENGE: Tier.SUSPICIOUS, Action.BLOCK: Tier.BLOCK, Action.BAN: Tier.BANNED,
-}  # fmt: skip
+    Action.ALLOW: Tier.NORMAL,
+    Action.LOG: Tier.SUSPICIOUS,
+    Action.TARPIT: Tier.SUSPICIOUS,
+    Action.CHALLENGE: Tier.SUSPICIOUS,
+    Action.BLOCK: Tier.BLOCK,
+    Action.BAN: Tier.BANNED,
+}
 _BUILT_IN = ("lists", "country", "ban", "flights", "limits", "tracking", "scan", "anomaly", "on_error")
 
 
@@ -100,8 +103,8 @@ class Guard:
     """Judges requests, by what it counts about who sends them and by what they contain.
 
     config: a Config, the name of a preset ("web", "api", "login", "iot", "strict"), or a mapping; None watches nothing.
-    shared: a name or a Segment: all workers of the host are one guard. sync: a Redis URL, client or Sync: bans, lists and
-    limits cross instances of the same `name`. clock: for tests and replays.
+    shared: a name or a Segment: all workers of the host are one guard. sync: a Redis URL, client or Sync: bans, lists
+    and limits cross instances of the same `name`. clock: for tests and replays.
 
     Memory is bounded by config.clients. Safe from any thread; no call waits for another or for a network.
 
@@ -157,7 +160,9 @@ class Guard:
         self._tracker = None
         if config.tracking is not None:
             self._tracker = tracking.Tracker(config.tracking, 0)
-            self._strategy_facts = [[self._fact(one) for one in each.by] for each in config.tracking.strategies.values()]
+            self._strategy_facts = [
+                [self._fact(one) for one in each.by] for each in config.tracking.strategies.values()
+            ]
 
         now_ns, wall_ns = self._clock.now_ns(), self._clock.wall_ns()
         state = open_state(
@@ -180,7 +185,10 @@ class Guard:
             from penstock.guard.threats import Threats as Scanning
 
             self._threats = Scanning(
-                threats.paranoia, threats.threshold, exclude=threats.exclude, body_most=threats.body_most if threats.body else 0
+                threats.paranoia,
+                threats.threshold,
+                exclude=threats.exclude,
+                body_most=threats.body_most if threats.body else 0,
             )
         if threats is not None and threats.anomaly < 1:
             from penstock.guard.anomaly import RequestAnomaly
@@ -241,10 +249,16 @@ class Guard:
         if listed is not None:
             if listed.kind == "allow":
                 return _ALLOWED
-            said = Evidence("lists", Severity.HIGH, f"{listed.kind} {listed.entry} ({listed.source})", key=place.key or "")
+            said = Evidence(
+                "lists", Severity.HIGH, f"{listed.kind} {listed.entry} ({listed.source})", key=place.key or ""
+            )
             return self._refuse(request, place, Found(said, Action.BLOCK, "ip_blocked"), None)
         facts = self._reader.read(request, place)
-        if self._geo is not None and config.addresses is not None and facts[NUMBERS["country"]] in config.addresses.countries:
+        if (
+            self._geo is not None
+            and config.addresses is not None
+            and facts[NUMBERS["country"]] in config.addresses.countries
+        ):
             said = Evidence("country", Severity.MEDIUM, f"country {facts[NUMBERS['country']]}", key=place.key or "")
             return self._refuse(request, place, Found(said, Action.BLOCK, "ip_blocked"), None)
         banned = records.banned(facts, BANNING, now)
@@ -276,7 +290,14 @@ class Guard:
         if self._anomaly is not None and config.threats is not None:
             score = self._anomaly.score(request)
             if score > config.threats.anomaly:
-                said = Evidence("anomaly", Severity.MEDIUM, f"unlike other requests: {score:.2f}", score, config.threats.anomaly, place.key or "")
+                said = Evidence(
+                    "anomaly",
+                    Severity.MEDIUM,
+                    f"unlike other requests: {score:.2f}",
+                    score,
+                    config.threats.anomaly,
+                    place.key or "",
+                )
                 found.append(Found(said, Action.LOG, "threat_detected"))
         if self._detectors.any:
             found += self._detectors.ask(request, self.failed)
@@ -314,9 +335,14 @@ class Guard:
                 self._hot(number, count, now)
                 continue
             evidence = Evidence(
-                scenario.name, scenario.severity, _said(scenario, count), count, scenario.capacity,
-                " ".join(str(facts[self._fact(name)]) for name in scenario.by), scenario.technique,
-            )  # fmt: skip
+                scenario.name,
+                scenario.severity,
+                _said(scenario, count),
+                count,
+                scenario.capacity,
+                " ".join(str(facts[self._fact(name)]) for name in scenario.by),
+                scenario.technique,
+            )
             wait = scenario.window or scenario.leak or 1.0
             dry = scenario.dry_run or self.config.dry_run
             action = scenario.action
@@ -325,21 +351,37 @@ class Guard:
                 other = self._numbers[name]
                 self._fired(self._records.feed(other, other + 1, facts, _ALL, now, units), facts, now, found)
             if scenario.tighten and not dry and facts[NUMBERS["endpoint"]] is not None:
-                self._bans.place("endpoint", str(facts[NUMBERS["endpoint"]]), scenario.tighten, scenario.name, now, exactly=True)
+                self._bans.place(
+                    "endpoint", str(facts[NUMBERS["endpoint"]]), scenario.tighten, scenario.name, now, exactly=True
+                )
         if tracked and self._tracker is not None:
             applicable = self._tracker.applicable(facts, self._strategy_facts)
             reached = self._tracker.reached(tracked, applicable, facts[ADDRESS])
             if reached is not None:
                 dry = self.config.dry_run or self._tracker.settings.dry_run
                 for evidence in reached.evidence:
-                    found.append(Found(evidence, reached.action, "rate_limited", 1.0, reached.seconds, "address", dry, reached.tier))
+                    found.append(
+                        Found(
+                            evidence, reached.action, "rate_limited", 1.0, reached.seconds, "address", dry, reached.tier
+                        )
+                    )
 
     def _scanned(self, evidence: Evidence, facts: Facts, now: int, found: list[Found]) -> None:
         """A request that contains an injection; who sends several is banned."""
         threats = self.config.threats
         assert threats is not None
         dry = threats.dry_run or self.config.dry_run
-        found.append(Found(evidence._replace(key=str(facts[ADDRESS])), threats.action, "threat_detected", None, threats.ban, "address", dry))
+        found.append(
+            Found(
+                evidence._replace(key=str(facts[ADDRESS])),
+                threats.action,
+                "threat_detected",
+                None,
+                threats.ban,
+                "address",
+                dry,
+            )
+        )
         number = self._numbers.get(probing.INJECTION)
         if number is not None:
             self._fired(self._records.feed(number, number + 1, facts, _ALL, now), facts, now, found)
@@ -377,7 +419,9 @@ class Guard:
         assert self.config.ddos is not None
         was = self._records.prolong(now + int(self.config.ddos.dwell * 1e9))
         if number == self._emergency_rules[0] and was <= now and self._records.emergency[1] == 0:
-            said = Evidence("emergency", Severity.CRITICAL, f"more than {self.config.ddos.emergency} requests a second", count)
+            said = Evidence(
+                "emergency", Severity.CRITICAL, f"more than {self.config.ddos.emergency} requests a second", count
+            )
             self.events.emit("emergency", Severity.CRITICAL, None, Action.LOG, (said,))
 
     # ---- from evidence to a verdict ----
@@ -403,9 +447,14 @@ class Guard:
         return self._refuse(request, place, gravest, ban_left or gravest.retry_after, tuple(found[1:]))
 
     def _refuse(
-        self, request: Request, place: Place, gravest: Found, wait: float | None, others: tuple[Found, ...] = (),
+        self,
+        request: Request,
+        place: Place,
+        gravest: Found,
+        wait: float | None,
+        others: tuple[Found, ...] = (),
         banned: bool = False,
-    ) -> Verdict:  # fmt: skip
+    ) -> Verdict:
         """The verdict that refuses; with a dry run of the whole, one that only says so."""
         reasons = (gravest.evidence, *(one.evidence for one in others))
         action = gravest.action
@@ -421,19 +470,28 @@ class Guard:
         else:
             answer = respond(kind, wait)
         verdict = Verdict(
-            False, tier, action, reasons, kind=kind, retry_after=wait, status=answer.status, headers=answer.headers,
+            False,
+            tier,
+            action,
+            reasons,
+            kind=kind,
+            retry_after=wait,
+            status=answer.status,
+            headers=answer.headers,
             body=answer.body,
-        )  # fmt: skip
+        )
         self._note(request, place, verdict, gravest, quiet=banned)
         return verdict
 
     def _note(
         self, request: Request, place: Place, verdict: Verdict, gravest: Found, dry: bool = False, quiet: bool = False
     ) -> None:
-        """Counts what came of a request with evidence, and tells of it, of one address at most five times and then once in
-        ten seconds. quiet: it was told when it began."""
+        """Counts what came of a request with evidence, and tells of it, of one address at most five times and then once
+        in ten seconds. quiet: it was told when it began."""
         evidence = gravest.evidence
-        detector = evidence.detector.partition(".")[0] if evidence.detector.startswith("tracking.") else evidence.detector
+        detector = (
+            evidence.detector.partition(".")[0] if evidence.detector.startswith("tracking.") else evidence.detector
+        )
         self.statistics.end(gravest.kind if gravest.action.refuses else "", verdict.tier, verdict.action, detector, dry)
         if place.key is not None:
             self._rank(place.key, not verdict.allowed)
@@ -458,11 +516,13 @@ class Guard:
         counts[1] += refused
 
     def _lose_reputation(self, found: list[Found], facts: Facts, now: int) -> None:
-        """Findings from MEDIUM on cost five points for each step of their severity, about once in ten seconds: a burst is
-        one offence."""
+        """Findings from MEDIUM on cost five points for each step of their severity, about once in ten seconds: a burst
+        is one offence."""
         if self._score is None or self._bad is None or self.config.addresses is None:
             return
-        worst = max((one.evidence.severity for one in found if not one.dry and one.evidence.detector != "limits"), default=0)
+        worst = max(
+            (one.evidence.severity for one in found if not one.dry and one.evidence.detector != "limits"), default=0
+        )
         if worst < Severity.MEDIUM or self._records.feed(self._bad, self._bad + 1, facts, 0, now):
             return
         score = self._records.score(self._score, facts, now, -5.0 * worst, -NEUTRAL, 0.0)
@@ -523,16 +583,24 @@ class Guard:
         self.statistics.end("", tier, gravest.action, gravest.evidence.detector, False)
         key = facts[ADDRESS]
         self.events.emit(
-            str(gravest.action), max(one.severity for one in reasons), str(key) if key else None, gravest.action, reasons,
-            method=request.method, path=request.path,
-        )  # fmt: skip
+            str(gravest.action),
+            max(one.severity for one in reasons),
+            str(key) if key else None,
+            gravest.action,
+            reasons,
+            method=request.method,
+            path=request.path,
+        )
         return reasons
 
     def _reward(self, facts: Facts, now: int) -> None:
-        """A good answer raises a bad reputation by a point, once a minute; never above neutral, for trust is not for sale."""
+        """A good answer raises a bad reputation by a point, once a minute; never above neutral, for trust is not for
+        sale."""
         assert self._good is not None
         assert self._score is not None
-        if self._records.score(self._score, facts, now) and not self._records.feed(self._good, self._good + 1, facts, 0, now):
+        if self._records.score(self._score, facts, now) and not self._records.feed(
+            self._good, self._good + 1, facts, 0, now
+        ):
             self._records.score(self._score, facts, now, 1.0, -NEUTRAL, 0.0)
 
     def flight(self, request: Request) -> contextlib.AbstractContextManager[None]:
@@ -592,9 +660,14 @@ class Guard:
         if found.action.refuses and not found.dry and not self.config.dry_run:
             self._ban_for(found, facts, now)
         self.events.emit(
-            str(found.action), found.evidence.severity, place.key, found.action, (found.evidence,), method=request.method,
+            str(found.action),
+            found.evidence.severity,
+            place.key,
+            found.action,
+            (found.evidence,),
+            method=request.method,
             path=request.path,
-        )  # fmt: skip
+        )
 
     # ---- by hand ----
 
@@ -616,7 +689,9 @@ class Guard:
             raise ValueError(f"seconds={shown(seconds)} must be more than 0 and at most 2592000 (30 days)")
         whom = self._whom(value, kind)
         now = self._now_ns() - self._birth_ns
-        left = self._ban(whom, seconds or 3600.0, reason if reason in self._bans.reasons else "by hand", now, seconds is not None)
+        left = self._ban(
+            whom, seconds or 3600.0, reason if reason in self._bans.reasons else "by hand", now, seconds is not None
+        )
         if left is None:
             raise PenstockError("there is no place for another ban; give the guard more clients=")
         key = self._bans.key(*whom)
@@ -726,15 +801,26 @@ class Guard:
         risk, advice = next(
             (risk, advice)
             for least, risk, advice in (
-                (80, "critical", "block"), (60, "high", "challenge"), (40, "medium", "monitor"), (0, "low", "allow")
-            )  # fmt: skip
+                (80, "critical", "block"),
+                (60, "high", "challenge"),
+                (40, "medium", "monitor"),
+                (0, "low", "allow"),
+            )
             if score >= least
         )
         where = self._geo.lookup(address) if self._geo is not None else None
         return Assessment(
-            address, round(score, 1), risk, advice, round(reputation, 1), None if listed is None else f"{listed.kind} {listed.entry}",
-            ban, loads, where.country if where else None, where.asn if where else None,
-        )  # fmt: skip
+            address,
+            round(score, 1),
+            risk,
+            advice,
+            round(reputation, 1),
+            None if listed is None else f"{listed.kind} {listed.entry}",
+            ban,
+            loads,
+            where.country if where else None,
+            where.asn if where else None,
+        )
 
     def track_connection(self, ja4: str | None, ip: str) -> dict[str, tracking.RateMetrics]:
         """Counts a connection and says what each strategy of `tracking` has counted, whatever that means for it."""
@@ -752,7 +838,9 @@ class Guard:
             raise ValueError("the guard's configuration has no bypass=")
         now = self._now_ns() - self._birth_ns
         facts = self._reader.read(request, place_of(request.address))
-        mask = self._conditions.of(request, facts, self._conditions.request_states(request, facts, 0), self._condition_failed)
+        mask = self._conditions.of(
+            request, facts, self._conditions.request_states(request, facts, 0), self._condition_failed
+        )
         found: list[Found] = []
         for number, scenario in enumerate(self._scenarios):
             if scenario.name.startswith("bypass.") and scenario.on == "request":
@@ -769,8 +857,8 @@ class Guard:
         return self._limits.remaining(self._reader.read(request, place_of(request.address)))
 
     def forget(self, value: str, kind: str = "address") -> int:
-        """Erases what is known about an address or another fact: counts, reputation, bans, limits, stored detections; how
-        many of these there were. Lists stay: they are the operator's word."""
+        """Erases what is known about an address or another fact: counts, reputation, bans, limits, stored detections;
+        how many of these there were. Lists stay: they are the operator's word."""
         if kind not in self._reader.numbers:
             raise ValueError(f"kind={shown(kind)} must be one of {', '.join(self._reader.names)}")
         if kind in KINDS:
@@ -808,7 +896,12 @@ class Guard:
                 "redis": "off" if self._exchange is None else self._exchange.state(),
                 "geoip": "off" if self._geo is None else self._geo.state,
                 "feeds": self._lists.feeds(),
-                "events": {"queued": counts.queued, "dropped": counts.dropped, "told": counts.told, "failed": counts.failed},
+                "events": {
+                    "queued": counts.queued,
+                    "dropped": counts.dropped,
+                    "told": counts.told,
+                    "failed": counts.failed,
+                },
                 "dry_run": self.config.dry_run,
                 "detector_errors": dict(self._errors),
                 "memory": self._records.bytes,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from penstock.clock import Clock
 from penstock.decision import Decision
 from penstock.guard.facts import ADDRESS, ENDPOINT, Facts
-from penstock.guard.settings import Limits
+from penstock.guard.settings import Limits, RateSet
 from penstock.limiter import Limiter, Rates
 from penstock.rate import Concurrency
 from penstock.segment.options import Segment
@@ -25,13 +25,13 @@ class Making(NamedTuple):
     shared: Segment | None
     sync: str | Client | Sync | None
 
-    def limiter(self, what: str, rates: Rates | Sequence[Rates], *, sync: bool = True) -> Limiter:
+    def limiter(self, what: str, rates: Rates, *, sync: bool = True) -> Limiter:
         """A limiter of its own name, and of its own segment beside the guard's."""
         shared = None
         if self.shared is not None:
             shared = Segment(path=f"{self.shared.path}.{what}", group=self.shared.group)
         return Limiter(
-            *(rates if isinstance(rates, (tuple, list)) else (rates,)),
+            rates,
             capacity=self.clients,
             clock=self.clock,
             name=f"{self.name}.{what}",
@@ -78,7 +78,7 @@ class LimitSet:
         self.prefixes = tuple(settings.endpoints)
 
     @staticmethod
-    def _each(name: str, fact: int | None, prefix: str | None, rates: Rates, making: Making) -> list[Asked]:
+    def _each(name: str, fact: int | None, prefix: str | None, rates: RateSet, making: Making) -> list[Asked]:
         several = making_several(rates)
         found = []
         for place, rate in enumerate(several):
@@ -128,11 +128,11 @@ class LimitSet:
             one.limiter.close()
 
 
-def making_several(rates: Rates) -> list[Rates]:
+def making_several(rates: RateSet) -> list[Rates]:
     """Each of several rates by itself, so that what is left of each can be told."""
     if isinstance(rates, str):
         return [one.strip() for one in rates.split(";") if one.strip()] or [rates]
-    if isinstance(rates, (tuple, list)):
+    if isinstance(rates, Sequence):
         return [one for each in rates for one in making_several(each)]
     return [rates]
 

@@ -39,11 +39,13 @@ class SharedLists:
 
     def add(self, kind: str, entry: str, reason: str) -> str:
         """Adds to a list, for all workers; the entry in its one spelling."""
-        return self._changed(lambda: self._lists.allow(entry, reason) if kind == "allow" else self._lists.deny(entry, reason))
+        return self._changed(
+            lambda: self._lists.allow(entry, reason) if kind == "allow" else self._lists.deny(entry, reason)
+        )
 
     def remove(self, entry: str) -> bool:
         """Takes an entry off both lists, for all workers."""
-        return self._changed(lambda: any([self._lists.remove(entry, kind) for kind in KINDS]))
+        return self._changed(lambda: sum(self._lists.remove(entry, kind) for kind in KINDS) > 0)
 
     def load_feed(self, name: str, path: str | os.PathLike[str], level: int | None) -> AddressSet:
         """Puts a feed in use, in this process."""
@@ -86,7 +88,8 @@ class SharedLists:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[str]:
-        """The file's path, while no other worker reads or writes it; the lock is the system's and ends with its holder."""
+        """The file's path, while no other worker reads or writes it; the lock is the system's and ends with its
+        holder."""
         import fcntl  # here, because not every system has it
 
         assert self._path is not None

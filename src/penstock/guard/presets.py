@@ -26,7 +26,11 @@ def _api() -> Config:
     """Interfaces for programs, with keys or users: an honest client is a script."""
     return Config(
         limits=Limits(
-            endpoints={"/calculate": TokenBucket(5, 1, 50), "/auth": TokenBucket(1, 1, 10), "/api/v1": TokenBucket(10, 1, 100)}
+            endpoints={
+                "/calculate": TokenBucket(5, 1, 50),
+                "/auth": TokenBucket(1, 1, 10),
+                "/api/v1": TokenBucket(10, 1, 100),
+            }
         ),
         ddos=Ddos(behaviour=0),
         addresses=Addresses(),

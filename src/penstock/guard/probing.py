@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from penstock.guard.scenario import Scenario
 from penstock.guard.settings import Threats
-from penstock.guard.verdict import Severity
+from penstock.guard.verdict import Action, Severity
 
 INJECTION = "probing.injections"
 
@@ -15,9 +15,16 @@ def scenarios(threats: Threats) -> tuple[Scenario, ...]:
 
     def probe(name: str, capacity: int, leak: float, **how: object) -> Scenario:
         return Scenario(
-            name=f"probing.{name}", capacity=capacity, leak=leak, blackhole=300, action="ban", ban=threats.ban,
-            severity=Severity.HIGH, dry_run=threats.dry_run, **how,  # type: ignore[arg-type]
-        )  # fmt: skip
+            name=f"probing.{name}",
+            capacity=capacity,
+            leak=leak,
+            blackhole=300,
+            action=Action.BAN,
+            ban=threats.ban,
+            severity=Severity.HIGH,
+            dry_run=threats.dry_run,
+            **how,  # type: ignore[arg-type]
+        )
 
     found = [
         probe("scanner", 1, 60, when="agent:scanner"),
@@ -28,7 +35,14 @@ def scenarios(threats: Threats) -> tuple[Scenario, ...]:
         probe("admin", 2, 10, when=("path:admin", "status:404"), on="response", distinct="path"),
         probe("open_proxy", 0, 1, when=("open_proxy", "not status:2xx"), on="response"),
         probe("user_enumeration", 5, 10, when="query:author=", distinct="target"),
-        probe("not_found", 10, 10, when=("status:4xx", "not static", "not status:401", "not status:429"), on="response", distinct="path"),
+        probe(
+            "not_found",
+            10,
+            10,
+            when=("status:4xx", "not static", "not status:401", "not status:429"),
+            on="response",
+            distinct="path",
+        ),
         probe("random_uri", 30, 1, when=("status:404", "not static"), on="response", distinct="target"),
         probe("crawl", 40, 0.5, when=("not static", "not agent:bot", "not method:POST"), distinct="path"),
         probe("cache_bypass", 40, 0.5, when=("not static", "method:GET"), by=("address", "path"), distinct="target"),
@@ -39,8 +53,15 @@ def scenarios(threats: Threats) -> tuple[Scenario, ...]:
     ]
     found.append(
         Scenario(
-            name=INJECTION, when="never", capacity=2, leak=30, blackhole=300, action="ban", ban=threats.ban,
-            severity=Severity.HIGH, dry_run=threats.dry_run,
-        )  # fmt: skip
+            name=INJECTION,
+            when="never",
+            capacity=2,
+            leak=30,
+            blackhole=300,
+            action=Action.BAN,
+            ban=threats.ban,
+            severity=Severity.HIGH,
+            dry_run=threats.dry_run,
+        )
     )
     return tuple(found)

@@ -23,7 +23,20 @@ class Request:
     read. Nothing of it is checked or changed here: every field may be hostile.
     """
 
-    __slots__ = ("_crowded", "_judged", "_read", "address", "body", "headers", "ja4", "method", "path", "query", "session", "user")
+    __slots__ = (
+        "_crowded",
+        "_judged",
+        "_read",
+        "address",
+        "body",
+        "headers",
+        "ja4",
+        "method",
+        "path",
+        "query",
+        "session",
+        "user",
+    )
 
     def __init__(
         self,
@@ -47,7 +60,9 @@ class Request:
         self.ja4 = ja4
         self.body = body
         self._read: dict[str, str] | None = None
-        self._judged: tuple[tuple[str | int | bytes | None, ...], int] | None = None  # the guard's: facts and conditions
+        self._judged: tuple[tuple[str | int | bytes | None, ...], int] | None = (
+            None  # the guard's: facts and conditions
+        )
         self._crowded = False  # the guard's: too many of this address are being answered
 
     def __repr__(self) -> str:

@@ -36,7 +36,8 @@ class Scenario:
     regular    fires when events come so evenly that their mean deviation is less than this share of the mean interval;
                `window` is then the pause that begins anew
     blackhole  seconds of quiet after it has fired
-    of         {scenario: (share, at least)}: fires only when the other one, which is counted by a part of the same facts
+    of         {scenario: (share, at least)}: fires only when the other one, which is counted by a part of the same
+    facts
                and stands before it, has counted at least so many, and this one more than that share of them
     silent     never fires: it only counts, for others to be compared with
     adds       {scenario: units} that it adds there when it fires
@@ -106,7 +107,9 @@ class Scenario:
         if self.window is not None and self.regular is None:
             most = window_capacity_most(third_ns(self.window))
             if self.capacity > most:
-                raise wrong("capacity", f"must be at most {most} in a window of {self.window:g} s; a leaky bucket holds more")
+                raise wrong(
+                    "capacity", f"must be at most {most} in a window of {self.window:g} s; a leaky bucket holds more"
+                )
         for name in ("blackhole", "ban", "tighten"):
             if not 0 <= getattr(self, name) <= BAN_MOST:
                 raise wrong(name, f"must be 0 to {BAN_MOST:.0f} seconds")
@@ -142,7 +145,8 @@ def compile_rules(
         for other, (share, at_least) in one.of.items():
             if other not in numbers or scenarios[numbers[other]].on != one.on:
                 raise ValueError(
-                    f"scenario {shown(one.name)}: of {shown(other)}, which must stand before it and be on={one.on!r} too"
+                    f"scenario {shown(one.name)}: of {shown(other)}, which must stand before it and be on={one.on!r}
+                    too"
                 )
             of.append((numbers[other], at_least, round(share * 65536)))
         needs = 0

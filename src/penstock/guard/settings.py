@@ -1,4 +1,5 @@
-"""The settings of each part of a guard: frozen, checked when they are made; None instead of one switches its part off."""
+"""The settings of each part of a guard: frozen, checked when they are made; None instead of one switches its part
+off."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from penstock.guard.verdict import Action
 from penstock.limiter import Rates
 from penstock.rate import TokenBucket
 
+RateSet = Rates | Sequence[Rates]
 OnError = Literal["local", "allow", "deny"]
 
 
@@ -43,7 +45,9 @@ class Settings:
         for name in names:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
-                raise ValueError(f"{type(self).__name__}: {name}={shown(value)} must be a number, {least:g} to {most:g}")
+                raise ValueError(
+                    f"{type(self).__name__}: {name}={shown(value)} must be a number, {least:g} to {most:g}"
+                )
 
     def _one_of(self, allowed: Sequence[str], *names: str) -> None:
         for name in names:
@@ -58,16 +62,16 @@ class Limits(Settings):
     """How many requests there may be: rates as a Limiter takes them, each "60/minute; 1000/hour" both.
 
     everyone, user, address: by whom. endpoints: by address, for paths that begin so; the longest prefix counts. facts:
-    by any other fact, such as {"key": "100/minute"}. strict: what a request costs while its endpoint is under attack, or
-    in emergency mode. headers: whether allowed answers say what is left. on_error: "local", as good as it can be told
-    here, "allow" or "deny".
+    by any other fact, such as {"key": "100/minute"}. strict: what a request costs while its endpoint is under attack,
+    or in emergency mode. headers: whether allowed answers say what is left. on_error: "local", as good as it can be
+    told here, "allow" or "deny".
     """
 
-    everyone: Rates | None = TokenBucket(100, 1, 1000)
-    user: Rates | None = TokenBucket(10, 1, 100)
-    address: Rates | None = TokenBucket(20, 1, 200)
-    endpoints: Mapping[str, Rates] = field(default_factory=dict)
-    facts: Mapping[str, Rates] = field(default_factory=dict)
+    everyone: RateSet | None = TokenBucket(100, 1, 1000)
+    user: RateSet | None = TokenBucket(10, 1, 100)
+    address: RateSet | None = TokenBucket(20, 1, 200)
+    endpoints: Mapping[str, RateSet] = field(default_factory=dict)
+    facts: Mapping[str, RateSet] = field(default_factory=dict)
     strict: int = 4
     headers: bool = True
     dry_run: bool = False
@@ -83,8 +87,8 @@ class Strategy(Settings):
     """One way of telling who sends: by facts, with the rates from which on a tier is reached.
 
     by: facts, such as ("address", "ja4"). suspicious, block, ban: requests per second, the count allowed; more reaches
-    the tier. action: what the tier BLOCK does; with "block" the tier BANNED bans, with a milder one it is done there too.
-    seconds: of a first ban.
+    the tier. action: what the tier BLOCK does; with "block" the tier BANNED bans, with a milder one it is done there
+    too. seconds: of a first ban.
     """
 
     by: tuple[str, ...]
@@ -127,8 +131,8 @@ def _strategies() -> Mapping[str, Strategy]:
 class Tracking(Settings):
     """Rates by several strategies at once, at most 10, in several windows (seconds), all evaluated.
 
-    policy: the tier is the highest that "any", "all" or the "majority" of the strategies reach, of those whose facts the
-    request has.
+    policy: the tier is the highest that "any", "all" or the "majority" of the strategies reach, of those whose facts
+    the request has.
     """
 
     strategies: Mapping[str, Strategy] = field(default_factory=_strategies)
@@ -184,10 +188,10 @@ class Ddos(Settings):
 class Addresses(Settings):
     """Who is let in or kept out by address. allow, deny: addresses and networks; feeds: {name: path of a file}, with
     levels {name: n} for those that count how many lists an address is on. reputation: whether addresses have one: 0 to
-    100, 50 at first, less with each finding, back to 50 by half in `half_life` seconds; at `auto_ban` or below, a ban of
-    `ban` seconds.
-    Good requests raise a bad one by 1, at most once a minute and never above 50. countries: those that are refused; geoip,
-    geoip_asn: MaxMind files."""
+    100, 50 at first, less with each finding, back to 50 by half in `half_life` seconds; at `auto_ban` or below, a ban
+    of `ban` seconds.
+    Good requests raise a bad one by 1, at most once a minute and never above 50. countries: those that are refused;
+    geoip, geoip_asn: MaxMind files."""
 
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
@@ -241,9 +245,9 @@ class Bypass(Settings):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Threats(Settings):
     """What requests contain. scan: whether they are scanned for injections; paranoia 1 to 4; threshold: points from
-    which on a request is refused; exclude: (route prefix, parameter, kind), "" for any; body: whether bodies are scanned,
-    to `body_most` bytes; agents: a file of crawler patterns, or none; anomaly: the score, 0 to 1, from which on a request
-    is odd, 1 for never; probing: whether scanners are known by what they ask for and are banned."""
+    which on a request is refused; exclude: (route prefix, parameter, kind), "" for any; body: whether bodies are
+    scanned, to `body_most` bytes; agents: a file of crawler patterns, or none; anomaly: the score, 0 to 1, from which
+    on a request is odd, 1 for never; probing: whether scanners are known by what they ask for and are banned."""
 
     scan: bool = True
     paranoia: int = 1

@@ -53,7 +53,8 @@ class GuardHeader(NamedTuple):
 
 
 class State(NamedTuple):
-    """The records, when their time was 0 by the clock and since the Unix epoch (ns), and the 16 bytes that key hashes."""
+    """The records, when their time was 0 by the clock and since the Unix epoch (ns), and the 16 bytes that key
+    hashes."""
 
     records: Records
     birth_ns: int
@@ -81,7 +82,9 @@ def open_state(
 
     def make() -> GuardHeader:
         birth_ns = (boottime_ns() if clock is None else now_ns) - 1
-        return GuardHeader(digest, capacity, bans, os.urandom(16) if secret is None else secret, kind, birth_ns, wall_ns - 1)
+        return GuardHeader(
+            digest, capacity, bans, os.urandom(16) if secret is None else secret, kind, birth_ns, wall_ns - 1
+        )
 
     def differs(found: GuardHeader) -> str | None:
         wanted = {"clients": capacity // RECORDS_PER_CLIENT, "clock": kind}

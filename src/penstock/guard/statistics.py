@@ -1,4 +1,5 @@
-"""What a guard counts about itself: one counter for each kind of end, tier, action and detector, shared by all workers."""
+"""What a guard counts about itself: one counter for each kind of end, tier, action and detector, shared by all
+workers."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ from penstock.guard.verdict import Action, Evidence, Severity, Tier
 
 class RateMetrics(NamedTuple):
     """What one strategy has counted. rates: {window in seconds: requests per second in it}; connections_per_second: the
-    highest of them; exceeds_threshold: whether that is more than the strategy calls suspicious; tier: what it reaches."""
+    highest of them; exceeds_threshold: whether that is more than the strategy calls suspicious; tier: what it
+    reaches."""
 
     rates: dict[float, float]
     connections_per_second: float
@@ -87,7 +88,9 @@ class Tracker:
         for place, (name, strategy) in enumerate(self._strategies):
             of = counts[place * self._windows : (place + 1) * self._windows]
             rates = {
-                window: count / window for window, count in zip(self.settings.windows, of, strict=True) if count is not None
+                window: count / window
+                for window, count in zip(self.settings.windows, of, strict=True)
+                if count is not None
             }
             highest = max(rates.values(), default=0.0)
             found[name] = RateMetrics(rates, highest, highest > strategy.suspicious, tier_of(strategy, highest))

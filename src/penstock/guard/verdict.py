@@ -116,4 +116,6 @@ class Verdict:
 
     def __repr__(self) -> str:
         why = ", ".join(reason.detector for reason in self.reasons)
-        return f"<Verdict {'allowed' if self.allowed else 'refused'}, {self.tier.name}, {self.action}: {why or 'nothing'}>"
+        return (
+            f"<Verdict {'allowed' if self.allowed else 'refused'}, {self.tier.name}, {self.action}: {why or 'nothing'}>"
+        )

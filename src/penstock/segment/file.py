@@ -51,8 +51,8 @@ class Described(Protocol):
 class Opened(NamedTuple):
     """A segment's file, open and checked; what an engine needs to map it.
 
-    header: of the kind that was asked for. fd: the engine's from then on. header_bytes: where its tables begin. birth_ns: of the header. look_only: map it as
-    it is, and change nothing.
+    header: of the kind that was asked for. fd: the engine's from then on. header_bytes: where its tables begin.
+    birth_ns: of the header. look_only: map it as it is, and change nothing.
     """
 
     fd: int
@@ -94,8 +94,9 @@ def join(
     """Opens the segment, or makes it.
 
     make: the header of a new one. differs: what is wrong with one that is there, if anything. fill: puts into a new
-    one, before anybody can find it, what it begins with; the descriptor it is given is its own. kind: of header. Raises SegmentError,
-    with the file's side of it, for a file that is not ours or not such a segment; nothing was changed then.
+    one, before anybody can find it, what it begins with; the descriptor it is given is its own. kind: of header. Raises
+    SegmentError, with the file's side of it, for a file that is not ours or not such a segment; nothing was changed
+    then.
     """
     check_system()
     path, now = segment.path, boot()
