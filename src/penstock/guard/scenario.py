@@ -145,8 +145,8 @@ def compile_rules(
         for other, (share, at_least) in one.of.items():
             if other not in numbers or scenarios[numbers[other]].on != one.on:
                 raise ValueError(
-                    f"scenario {shown(one.name)}: of {shown(other)}, which must stand before it and be on={one.on!r}
-                    too"
+                    f"scenario {shown(one.name)}: of {shown(other)}, which must stand before it and be"
+                    f" on={one.on!r} too"
                 )
             of.append((numbers[other], at_least, round(share * 65536)))
         needs = 0
