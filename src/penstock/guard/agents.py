@@ -60,12 +60,16 @@ BOTS = (
     "ccbot/", "chatgpt-user", "claudebot", "dotbot", "duckduckbot", "facebookexternalhit", "feedburner",
     "feedfetcher", "googlebot", "gptbot", "ia_archiver", "linkedinbot", "mail.ru_bot", "mj12bot", "msnbot",
     "perplexitybot", "petalbot", "pingdom", "semrushbot", "seznambot", "slackbot", "slurp", "sogou web",
-    "telegrambot", "twitterbot", "uptimerobot", "yandexbot", "headlesschrome", "phantomjs", "crawler", "spider",
-    "+http://", "+https://",
+    "telegrambot", "twitterbot", "uptimerobot", "yandexbot", "headlesschrome", "phantomjs",
 )  # fmt: skip
-"""Bots that say so: the best known, and the words that the others use."""
+"""The best known bots that say so."""
 
-_KINDS = ("scanner", "bot", "library")  # in the order in which one goes before another
+BOT_WORDS = ("crawler", "spider", "+http://", "+https://")
+"""What other bots say; a library's name goes before these, as some give an address too."""
+
+_BUILT_IN = (("scanner", SCANNERS), ("bot", BOTS), ("library", LIBRARIES), ("bot", BOT_WORDS))
+_RANK = {"scanner": 0, "bot": 1, "library": 2}  # which goes before which
+_RANK_OF_WORDS = 3
 
 
 class AgentMatch(NamedTuple):
@@ -80,10 +84,21 @@ class AgentMatch(NamedTuple):
 class _Named(NamedTuple):
     """One thing that is looked for."""
 
-    kind: str
-    name: str
-    tags: tuple[str, ...]
-    expression: Expression | None  # to be asked when its literal is found; the built-in ones are literals alone
+    rank: int
+    match: AgentMatch
+    expression: Expression | None  # to be asked when a literal of it is found; the built-in names are literals alone
+
+    @property
+    def literals(self) -> tuple[str, ...]:
+        return () if self.expression is None else self.expression.literals
+
+    def is_there(self, user_agent: str) -> bool:
+        expression = self.expression
+        if expression is None:
+            return True
+        if expression.plain is not None:
+            return expression.plain in user_agent
+        return expression.search.search(user_agent) is not None
 
 
 EMPTY = AgentMatch("empty", "", POINTS["empty"], ())
@@ -144,19 +159,22 @@ class Agents:
 
     def _make(self, loaded: list[_Named], rejected: Rejected) -> None:
         literals: dict[tuple[bytes, bool, bool], list[_Named]] = {}
-        for words, kind in ((SCANNERS, "scanner"), (LIBRARIES, "library"), (BOTS, "bot")):
+        for kind, words in _BUILT_IN:
+            rank = _RANK_OF_WORDS if words is BOT_WORDS else _RANK[kind]
             tags = ("attack-tool",) if kind == "scanner" else ()
             for word in words:
+                match = AgentMatch(kind, word.strip("^/: ()"), POINTS[kind], tags)
                 key = (word.removeprefix("^").encode(), word.startswith("^"), False)
-                literals.setdefault(key, []).append(_Named(kind, word.strip("^/ ()"), tags, None))
+                literals.setdefault(key, []).append(_Named(rank, match, None))
         for one in loaded:
-            assert one.expression is not None
-            for literal in one.expression.literals:
+            for literal in one.literals:
                 literals.setdefault((literal.encode("utf-8", "surrogatepass"), False, False), []).append(one)
-        self._meanings = tuple(tuple(named) for named in literals.values())
+        self._named = sorted({one for named in literals.values() for one in named}, key=_order)
+        place = {one: number for number, one in enumerate(self._named)}
+        self._places = tuple(tuple(place[one] for one in named) for named in literals.values())
         self._automaton = Automaton(tuple(literals), fold=True)
         self._remembered = lru_cache(REMEMBERED)(self._find)
-        self.patterns = len(SCANNERS) + len(LIBRARIES) + len(BOTS) + len(loaded)
+        self.patterns = sum(len(words) for _, words in _BUILT_IN) + len(loaded)
         self.rejected = rejected
         self.memory = self._automaton.memory
 
@@ -172,28 +190,17 @@ class Agents:
         hits = self._automaton.find(user_agent)
         if not hits:
             return BROWSER if user_agent.strip() not in ("", "-") else EMPTY
-        best: _Named | None = None
-        for hit in hits:
-            for named in self._meanings[hit]:
-                if (best is None or _goes_before(named, best)) and _is_there(named.expression, user_agent):
-                    best = named
-        return BROWSER if best is None else AgentMatch(best.kind, best.name, POINTS[best.kind], best.tags)
+        places = {place for hit in hits for place in self._places[hit]}
+        for place in sorted(places):
+            named = self._named[place]
+            if named.is_there(user_agent):
+                return named.match
+        return BROWSER
 
 
-def _goes_before(named: _Named, best: _Named) -> bool:
-    """By kind; of one kind the names of a file, which are told with tags, and of these the longest."""
-    order = _KINDS.index(named.kind) - _KINDS.index(best.kind)
-    if order:
-        return order < 0
-    return (named.expression is not None, len(named.name)) > (best.expression is not None, len(best.name))
-
-
-def _is_there(expression: Expression | None, user_agent: str) -> bool:
-    if expression is None:
-        return True
-    if expression.plain is not None:
-        return expression.plain in user_agent
-    return expression.search.search(user_agent) is not None
+def _order(named: _Named) -> tuple[int, bool, int, str]:
+    """By rank; of one rank the names of a file, which are told with tags, and of these the longest."""
+    return named.rank, named.expression is None, -len(named.match.name), named.match.name
 
 
 def _read_row(row: object) -> _Named:
@@ -206,7 +213,8 @@ def _read_row(row: object) -> _Named:
         raise Refused("its tags are no list of texts")
     expression = read_expression(pattern)
     name = expression.plain or pattern.replace("\\", "")
-    return _Named("library" if "http-library" in tags else "bot", name, tuple(tags), expression)
+    kind = "library" if "http-library" in tags else "bot"
+    return _Named(_RANK[kind], AgentMatch(kind, name, POINTS[kind], tuple(tags)), expression)
 
 
 # ---- paths ----
@@ -271,9 +279,9 @@ class PathMatch(NamedTuple):
 
 
 class Paths:
-    """Paths that scanners ask for. Never changes; robots.txt, sitemap.xml, favicon.ico and such are no matter.
+    """Paths that scanners ask for. Never changes; robots.txt, sitemap.xml and favicon.ico are innocent.
 
-    rules   literals by kind, in the order in which kinds go before each other; a site that has a /wp-admin gives its own
+    rules   literals by kind, in the order in which kinds go before each other; a site with a /wp-admin gives its own
     points  of each kind, 1 where it says nothing
     """
 

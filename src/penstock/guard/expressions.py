@@ -1,9 +1,9 @@
 """Regular expressions as lists of user agents have them: which literals a match must contain, and that none blows up.
 
-A list is searched for its literals by the automaton, and an expression is asked only when one of its own was found. What
-is read is a part of Python's syntax: characters, escapes, classes, groups, alternatives, repetitions and anchors. All
-else is refused, as is what could take long: two unbounded repetitions, one of a group or before any literal or anchor,
-and more than 64 ways to choose between alternatives and bounded repetitions.
+A list is searched for its literals by the automaton, and an expression is asked only when one of its own was found.
+What is read is a part of Python's syntax: characters, escapes, classes, groups, alternatives, repetitions and anchors.
+All else is refused, as is what could take long: two unbounded repetitions, one of a group or before any literal or
+anchor, and more than 64 ways to choose between alternatives and bounded repetitions.
 """
 
 from __future__ import annotations
