@@ -227,9 +227,9 @@ PATH_RULES: Mapping[str, tuple[str, ...]] = {
     "w00tw00t": ("/w00tw00t", "/muieblackcat"),
     "backdoor": (
         "/0x.php$", "/alfa.php$", "/alfacgiapi/", "/b374k", "/c99.php$", "/c99shell", "/cmd.asp$", "/cmd.aspx$",
-        "/cmd.jsp$", "/cmd.php$", "/eval-stdin.php$", "/filesman", "/indoxploit", "/leafmailer", "/marijuana.php$",
-        "/mini.php$", "/r57.php$", "/shell.asp$", "/shell.aspx$", "/shell.jsp$", "/shell.php$", "/weevely",
-        "/webshell", "/wp-conflg.php$", "/wso.php$", "/wso2.php$", "/wsoyanz", "/x.php$", "/xleet",
+        "/cmd.jsp$", "/cmd.php$", "/eval-stdin.php$", "/indoxploit", "/leafmailer", "/marijuana.php$",
+        "/r57.php$", "/shell.asp$", "/shell.aspx$", "/shell.jsp$", "/shell.php$", "/weevely",
+        "/webshell", "/wp-conflg.php$", "/wso.php$", "/wso2.php$", "/wsoyanz", "/xleet",
     ),
     "sensitive_file": (
         "/.aws/", "/.azure/", "/.bash_history$", "/.bash_profile$", "/.bashrc$", "/.boto$", "/.bzr", "/.cache$",
@@ -245,29 +245,35 @@ PATH_RULES: Mapping[str, tuple[str, ...]] = {
         "/ftpsync.settings$", "/id_dsa$", "/id_ecdsa$", "/id_ed25519$", "/id_rsa$", "/localsettings.php.",
         "/parameters.yml$", "/proc/self/", "/sftp-config.json$", "/terraform.tfstate", "/web-inf/", "/web.config$",
         "/win.ini$", "/wp-config.php", "/wp-config.bak$", ".sql$", ".sql.bz2$", ".sql.gz$", ".sql.zip$", ".php.bak$",
-        ".php.old$", ".php.save$", ".php.swp$", ".php~$",
+        ".php.old$", ".php.save$", ".php.swp$", ".php~$", "/phpinfo.php$",
     ),
     "technology": (
-        "/_ignition/execute-solution", "/_profiler/", "/actuator/", "/api/jsonws/invoke",
-        "/autodiscover/autodiscover.json", "/axis2/", "/boaform/", "/cgi-bin/", "/cgi-mod/",
-        "/console/login/loginform.jsp", "/containers/json$", "/crx/", "/debug/default/view", "/druid/index",
-        "/ecp/current/", "/ecp/default", "/fckeditor", "/geoserver/", "/goform/", "/hnap1", "/hudson$",
-        "/invoker/jmxinvokerservlet", "/jbossmq-httpil", "/jmx-console", "/jolokia", "/latest/meta-data",
-        "/manager/status$", "/nmaplowercheck", "/owa/auth", "/phpinfo.php$", "/phpunit/", "/portal/redlion",
-        "/remote/fgt_lang", "/remote/logincheck", "/sdk/weblanguage", "/server-info$", "/server-status$",
-        "/setup.cgi", "/solr/admin", "/struts2-showcase", "/struts/webconsole", "/telescope/requests$",
-        "/tmui/login.jsp", "/trace.axd$", "/vendor/phpunit", "/version.web$", "/wls-wsat", "/xmlrpc.php$",
+        "/_ignition/execute-solution", "/actuator/configprops", "/actuator/env", "/actuator/gateway",
+        "/actuator/heapdump", "/actuator/logfile", "/axis2/axis2-admin", "/boaform/", "/cgi-bin/..",
+        "/cgi-bin/account_mgr", "/cgi-bin/authlogin", "/cgi-bin/config.exp", "/cgi-bin/jarrewrite",
+        "/cgi-bin/kerbynet", "/cgi-bin/luci", "/cgi-bin/mainfunction", "/cgi-bin/nas_sharing", "/cgi-bin/php",
+        "/cgi-bin/test-cgi", "/cgi-bin/video", "/cgi-bin/viewcert", "/cgi-bin/webproc", "/containers/json$",
+        "/crx/de/", "/crx/explorer", "/crx/packmgr", "/ecp/current/exporttool", "/goform/", "/hnap1",
+        "/invoker/jmxinvokerservlet", "/jbossmq-httpil", "/jmx-console", "/latest/meta-data", "/nmaplowercheck",
+        "/phpunit/", "/portal/redlion", "/remote/fgt_lang", "/remote/logincheck", "/sdk/weblanguage", "/setup.cgi",
+        "/struts/webconsole", "/struts2-showcase", "/tmui/login.jsp", "/vendor/phpunit", "/wls-wsat",
     ),
     "admin": (
-        "/adm$", "/admin$", "/admin/", "/admin.asp", "/admin.aspx", "/admin.cgi", "/admin.html$", "/admin.jsp",
-        "/admin.php", "/admin_login", "/administrator$", "/administrator/", "/adminer", "/adminpanel", "/cpanel$",
-        "/dbadmin", "/host-manager/", "/manager/html", "/myadmin", "/mysqladmin", "/pgadmin", "/php-my-admin",
-        "/phpmyadmin", "/phppgadmin", "/plesk-stat", "/pma/", "/pma$", "/skin/login.aspx$", "/sqladmin",
-        "/sqlmanager", "/typo3/index.php$", "/user/login.aspx$", "/webadmin", "/websql", "/webmin", "/wp-admin",
-        "/wp-login.php",
+        "/_profiler/", "/adm$", "/admin$", "/admin.asp", "/admin.cgi", "/admin.html$", "/admin.jsp", "/admin.php",
+        "/admin/", "/admin_login", "/adminer", "/administrator$", "/administrator/", "/adminpanel",
+        "/api/jsonws/invoke", "/cgi-bin/", "/cgi-mod/", "/console/login/loginform.jsp", "/cpanel$", "/dbadmin",
+        "/debug/default/view", "/druid/index", "/fckeditor", "/geoserver/", "/host-manager/", "/hudson$", "/jolokia",
+        "/manager/html", "/manager/status$", "/myadmin", "/mysqladmin", "/owa/auth", "/pgadmin", "/php-my-admin",
+        "/phpmyadmin", "/phppgadmin", "/plesk-stat", "/pma$", "/pma/", "/server-info$", "/server-status$",
+        "/skin/login.aspx$", "/solr/admin", "/sqladmin", "/sqlmanager", "/telescope/requests$", "/trace.axd$",
+        "/typo3/index.php$", "/user/login.aspx$", "/webadmin", "/webmin", "/websql", "/wp-admin", "/wp-login.php",
+        "/xmlrpc.php$",
     ),
 }  # fmt: skip
-"""Literals by kind. They are looked for anywhere in a path, without regard to case; $ where the path must end."""
+"""Literals by kind, looked for anywhere in a path, without regard to case; $ where the path must end.
+
+What an honest visitor never asks for is technology; what some sites do have, and others are probed for, is admin.
+"""
 
 
 class PathMatch(NamedTuple):
