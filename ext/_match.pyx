@@ -4,7 +4,7 @@
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeASCII, PyUnicode_GET_LENGTH
-from libc.stdlib cimport free
+from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from match cimport *
@@ -17,6 +17,10 @@ cdef extern from "Python.h":
     bint PyUnicode_IS_ASCII(object text)
 
 cdef size_t ENTRY_MOST = 1024  # characters of an entry that Python gives
+
+cdef enum:
+    HITS_MOST = 256  # literals that a search tells
+    SEEN_WORDS = 512  # a bit for each of PS_LITERALS_MOST
 
 
 cdef int read_address(object address, ps_address *out) except -1:
@@ -216,3 +220,61 @@ cdef class Sets:
             if entry is not None:
                 return i, entry
         return None
+
+
+cdef class Automaton:
+    """Which of many literals a text has. Each is (bytes, only at the text's beginning, only at its end)."""
+
+    cdef ps_automaton *automaton
+
+    def __cinit__(self, literals: tuple, *, fold: bool = False):
+        cdef size_t count = len(literals)
+        cdef ps_literal *rows = <ps_literal *>malloc((count + 1) * sizeof(ps_literal))
+        cdef const char *fault
+        if not rows:
+            raise MemoryError("no memory for the literals")
+        try:
+            for i, (literal, begins, ends) in enumerate(literals):
+                rows[i].bytes = PyBytes_AS_STRING(<bytes?>literal)  # lives as long as `literals` does
+                rows[i].count = min(PyBytes_GET_SIZE(literal), 0xFFFF)
+                rows[i].begins = begins
+                rows[i].ends = ends
+            fault = ps_literals_fault(rows, count)
+            if fault:
+                raise ValueError(f"literals: {fault.decode()}")
+            self.automaton = ps_automaton_build(rows, count, fold)
+            if not self.automaton:
+                raise MemoryError("no memory for the automaton")
+        finally:
+            free(rows)
+
+    def __dealloc__(self):
+        free(self.automaton)
+
+    def __len__(self):
+        return self.automaton.literals
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the automaton."""
+        return self.automaton.bytes
+
+    def find(self, text, /) -> tuple:
+        """The numbers of the literals in a str (as UTF-8) or bytes, each once, in the order they end; at most 256."""
+        cdef Py_ssize_t size = 0
+        cdef const char *data = NULL
+        cdef uint64_t seen[SEEN_WORDS]
+        cdef uint32_t hits[HITS_MOST]
+        cdef size_t found, i
+        if isinstance(text, str):
+            try:
+                data = PyUnicode_AsUTF8AndSize(text, &size)
+            except UnicodeEncodeError:
+                text = text.encode("utf-8", "surrogatepass")
+        elif not isinstance(text, bytes):
+            raise TypeError(f"text={shown(text)} must be a str or bytes")
+        if isinstance(text, bytes):
+            data = PyBytes_AS_STRING(text)
+            size = PyBytes_GET_SIZE(text)
+        found = ps_automaton_find(self.automaton, data, size, seen, hits, HITS_MOST)
+        return tuple([hits[i] for i in range(found)]) if found else ()

@@ -60,3 +60,21 @@ cdef extern from "address/feed.h" nogil:
     void ps_feed_block(ps_feed *feed, const char *block, size_t count)
     void ps_feed_end(ps_feed *feed)
     void ps_feed_free(ps_feed *feed)
+
+cdef extern from "scan/automaton.h" nogil:
+    ctypedef struct ps_literal:
+        const char *bytes
+        uint32_t count
+        bint begins
+        bint ends
+
+    ctypedef struct ps_automaton:
+        uint32_t literals
+        size_t bytes
+
+    int PS_LITERALS_MOST
+    const char *ps_literals_fault(const ps_literal *literals, size_t count)
+    ps_automaton *ps_automaton_build(const ps_literal *literals, size_t count, bint fold)
+    size_t ps_automaton_find(
+        const ps_automaton *automaton, const char *text, size_t count, uint64_t *seen, uint32_t *hits, size_t most
+    )
