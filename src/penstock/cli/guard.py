@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import re
 import shutil
 import sys
@@ -84,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
         if args.explain is not None and read_address(args.explain) is None:
             raise ValueError(f"explain={shown(args.explain)} must be an IPv4 or IPv6 address")
         name, config = _config(args)
+        logging.getLogger("penstock.guard").addHandler(logging.NullHandler())  # the report says it all
         with Progress(sys.stderr, wanted=not args.no_progress) as progress:
             played = play(args.files, config, args.explain, args.lines, progress)
         for failure in played.failures:

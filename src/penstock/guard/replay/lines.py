@@ -19,9 +19,11 @@ LINE_MOST = 65_536
 
 
 class Entry(NamedTuple):
-    """One request of a log. ns: since the epoch; number: of the line in its file, from 1 on; status: 0 where the line has
-    none; size: bytes of the answer, or None; agent, referrer, user: None where the log does not tell, "" where it tells that there was
-    none. line: as it is."""
+    """One request of a log.
+
+    ns: since the epoch; number: of the line in its file, from 1 on; status: 0 where the line has none; size: bytes of
+    the answer, or None; agent, referrer, user: None where the log does not tell, "" where it tells that there was none.
+    """
 
     ns: int
     file: str
@@ -34,7 +36,6 @@ class Entry(NamedTuple):
     agent: str | None
     referrer: str | None
     user: str | None
-    line: bytes
 
     @property
     def path(self) -> str:
@@ -85,7 +86,6 @@ class Lines:
             _text(found.get("user-agent")),
             _text(found.get("referrer")),
             _text(found.get("user")),
-            line,
         )
 
 
@@ -158,7 +158,7 @@ def _json(line: bytes) -> Fields | None:
 
 
 def _leaves(value: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Values that are not objects, five levels deep; of a list with one element, as some servers write headers, that."""
+    """Values that are not objects, five levels deep; of a list of one, as some servers write headers, that one."""
     if isinstance(value, dict) and depth < 5:
         for key, inner in value.items():
             yield from _leaves(inner, f"{name}.{key}" if name else key, depth + 1)
@@ -200,13 +200,14 @@ def _balancer(line: bytes) -> Fields | None:
 
 
 _MOMENT = re.compile(
-    rb"\[?(\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d(?: [+-]\d{4})?|\d{4}[-/]\d\d[-/]\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?"
-    rb"(?:Z|[+-]\d\d:?\d\d)?)"
+    rb"\[?(\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d(?: [+-]\d{4})?"
+    rb"|\d{4}[-/]\d\d[-/]\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?)"
 )
 _LABELLED = re.compile(rb"\[?client:? \[?([0-9A-Fa-f:.]{3,45})", re.IGNORECASE)
 _QUOTED_REQUEST = re.compile(rb'"([A-Z]{3,10} [^"]{1,8192}? HTTP/\d(?:\.\d)?)"')
 _BARE_REQUEST = re.compile(
-    rb'\b(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|CONNECT|TRACE)(?: https?)? (?:[A-Za-z0-9.:-]{1,255} )?"?(/[^" ]{0,8192})"?'
+    rb"\b(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|CONNECT|TRACE)(?: https?)? "
+    rb'(?:[A-Za-z0-9.:-]{1,255} )?"?(/[^" ]{0,8192})"?'
 )
 _STATUS = re.compile(rb"(?<![\w.:/-])([1-5]\d\d)(?![\w.:/-])")
 _LABELLED_AGENT = re.compile(rb"\[useragent: ([^\]]{0,1024})\]", re.IGNORECASE)

@@ -17,6 +17,7 @@ from penstock.guard.replay.lines import Entry, Lines
 from penstock.guard.request import Request, Response
 from penstock.guard.verdict import Action, Evidence, Tier, Verdict
 from penstock.replay.files import LogFile, UnreadableFile
+from penstock.replay.times import NS
 from penstock.replay.trace import SPAN_MOST, BadLine
 
 ADDRESSES_MOST = 262_144
@@ -48,24 +49,29 @@ class Moment(NamedTuple):
 
 @dataclass(slots=True)
 class Story:
-    """What became of one address, as far as it is kept. why: refusals by detector; first: what it was refused first for;
-    suspected: evidence without a refusal."""
+    """What became of one address. why: refusals by detector; first: what it was refused first for; suspected: evidence
+    that refused nothing."""
 
     address: str
     refused: int = 0
     delayed: int = 0
     suspected: int = 0
+    banned: bool = False
     why: Counter[str] = field(default_factory=Counter)
     first: Moment | None = None
     last_ns: int = 0
-    banned_ns: int | None = None
+
+
+_STEPS_S = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 10_800, 21_600, 43_200, 86_400)
+"""Seconds of a slice; each is a multiple of the one before. Longer ones are doubled."""
 
 
 class Slices:
     """Allowed and refused requests over time, in at most SLICES_MOST slices that grow with the log."""
 
     def __init__(self, start_ns: int) -> None:
-        self.step_ns = 1_000_000_000
+        self._steps = iter(_STEPS_S)
+        self.step_ns = next(self._steps) * NS
         self.start_ns = start_ns // self.step_ns * self.step_ns
         self.allowed = [0]
         self.refused = [0]
@@ -73,21 +79,23 @@ class Slices:
     def add(self, ns: int, allowed: bool) -> None:
         """ns: not before the start."""
         while (place := (ns - self.start_ns) // self.step_ns) >= SLICES_MOST:
-            self.step_ns *= 2
-            self.allowed, self.refused = (_halved(counts) for counts in (self.allowed, self.refused))
+            step_ns = next(self._steps, self.step_ns // NS * 2) * NS
+            many = step_ns // self.step_ns
+            self.allowed, self.refused = (
+                [sum(counts[i : i + many]) for i in range(0, len(counts), many)]
+                for counts in (self.allowed, self.refused)
+            )
+            self.step_ns = step_ns
         for counts in (self.allowed, self.refused):
             counts.extend([0] * (place + 1 - len(counts)))
         (self.allowed if allowed else self.refused)[place] += 1
 
 
-def _halved(counts: list[int]) -> list[int]:
-    return [sum(counts[i : i + 2]) for i in range(0, len(counts), 2)]
-
-
 @dataclass(slots=True)
 class Played:
-    """What a replay has found. late: requests with a time before one that was played already; they count at that. strays:
-    requests left out because they are years from the others."""
+    """What a replay has found. late: requests with a time before one that was played already, which count at that one.
+    strays: requests left out because they are years from the first. untold: evidence on addresses beyond STORIES_MOST.
+    errors: what failed in the guard itself."""
 
     config: Config
     paths: Sequence[str]
@@ -108,6 +116,7 @@ class Played:
     offered: Counter[str] = field(default_factory=Counter)
     stories: dict[str, Story] = field(default_factory=dict)
     untold: int = 0
+    errors: dict[str, int] = field(default_factory=dict)
     sample: list[Moment] = field(default_factory=list)
     explained: list[Moment] = field(default_factory=list)
     slices: Slices | None = None
@@ -154,6 +163,7 @@ def play(
                     del played.explained[EXPLAINED_MOST:]
     finally:
         if guard is not None:
+            played.errors = guard.status()["health"]["detector_errors"]
             guard.close()
     return played
 
@@ -166,7 +176,9 @@ def _judge(guard: Guard, entry: Entry) -> Iterator[Moment]:
     if verdict.allowed and entry.status:
         evidence = guard.observe(request, Response(entry.status, entry.size))
         if evidence:
-            yield Moment(entry, True, Tier.SUSPICIOUS, Action.LOG, "", evidence, answered=True)
+            banned = guard.assess(entry.address).ban is not None
+            tier, action = (Tier.BANNED, Action.BAN) if banned else (Tier.SUSPICIOUS, Action.LOG)
+            yield Moment(entry, True, tier, action, "", evidence, answered=True)
 
 
 def _moment(entry: Entry, verdict: Verdict) -> Moment:
@@ -207,8 +219,9 @@ def _note(played: Played, moment: Moment, shown: set[tuple[str, str]], sample: i
             story = Story(address)
         else:
             story = played.stories[address] = Story(address)
-    detector = moment.evidence[0].detector
+    detector = reason_of(moment.evidence[0])
     story.last_ns = entry.ns
+    story.banned |= moment.action is Action.BAN
     if not moment.allowed:
         played.refused += 1
         played.kinds[moment.kind] += 1
@@ -225,6 +238,11 @@ def _note(played: Played, moment: Moment, shown: set[tuple[str, str]], sample: i
     if len(played.sample) < sample and (address, detector) not in shown:
         shown.add((address, detector))
         played.sample.append(moment)
+
+
+def reason_of(evidence: Evidence) -> str:
+    """The detector; of a ban in force, what it was for."""
+    return evidence.detail if evidence.detector == "ban" else evidence.detector
 
 
 def _in_order(paths: Sequence[str], played: Played, watch: Watch) -> Iterator[Entry]:

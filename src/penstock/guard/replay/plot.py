@@ -24,7 +24,7 @@ _STYLE = """
 .allowed { fill: var(--allowed); background: var(--allowed); }
 .refused { fill: var(--refused); background: var(--refused); }
 td { vertical-align: top; }
-td:last-child { text-align: left; white-space: normal; min-width: 18rem; }
+td:last-child { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 18rem; }
 th:last-child { text-align: left; }
 """
 

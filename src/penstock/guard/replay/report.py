@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from penstock.guard.replay.play import ADDRESSES_MOST, EXPLAINED_MOST, STORIES_MOST, Moment, Played, Story
-from penstock.guard.verdict import Evidence
+from penstock.guard.verdict import Action, Evidence
 from penstock.replay.wording import clipped, duration, iso, moment, number, percent, printable, table
 
 _TARGET_MOST = 60
@@ -26,15 +27,19 @@ def text_report(played: Played, name: str, top: int, width: int) -> str:
     ]
     if played.delayed:
         lines.append(f"  would have been held up   {_share(played.delayed, played)}")
-    suspected = [one for one in played.stories.values() if one.suspected and not one.refused]
-    if suspected:
-        lines.append(f"  evidence without refusal  of {_addresses(len(suspected), played)}")
+    stories = played.stories.values()
+    for what, count in (
+        ("would have been banned", sum(one.banned for one in stories)),
+        ("suspected, no more", sum(not one.banned and not one.refused for one in stories)),
+    ):
+        if count:
+            lines.append(f"  {what:24}  {_addresses(count, played)}")
     if played.refused:
         lines += ["", "Why", *_why(played), "", "Who", *_who(played, top)]
     if played.sample:
         lines += ["", _sample_title(played), *_moments(played.sample, width)]
-    lines += [f"  {note}" for note in notes(played)]
-    lines += [""] + unreadable(played) if played.unreadable else []
+    lines += ["", *(f"  {note}" for note in notes(played))]
+    lines += ["", *unreadable(played)] if played.unreadable else []
     return "\n".join(clipped(line, width) if line.startswith("    ") else line for line in lines) + "\n"
 
 
@@ -45,11 +50,17 @@ def sources(played: Played) -> str:
 
 
 def _of_lines(played: Played) -> str:
-    addresses = f"{number(len(played.offered))} addresses"
+    addresses = many(len(played.offered), "address")
     if len(played.offered) >= ADDRESSES_MOST:
         addresses = f"more than {addresses}"
     unread = f", {number(played.unreadable)} of them unreadable" if played.unreadable else ""
-    return f"{number(played.lines)} lines{unread}; {number(played.requests)} requests of {addresses}"
+    return f"{many(played.lines, 'line')}{unread}; {many(played.requests, 'request')} of {addresses}"
+
+
+def many(count: int, what: str) -> str:
+    """A count and its noun: "1 address", "1,753 addresses"."""
+    plural = f"{what}es" if what.endswith("s") else f"{what}s"
+    return f"{number(count)} {what if count == 1 else plural}"
 
 
 def _share(count: int, played: Played) -> str:
@@ -57,11 +68,11 @@ def _share(count: int, played: Played) -> str:
 
 
 def _addresses(count: int, played: Played) -> str:
-    return f"{number(count)} of {number(len(played.offered))} addresses"
+    return f"{number(count)} of {many(len(played.offered), 'address')}"
 
 
 def _why(played: Played) -> list[str]:
-    counts = {detector: 0 for detector in played.detectors}
+    counts = dict.fromkeys(played.detectors, 0)
     for story in played.stories.values():
         for detector in story.why:
             counts[detector] = counts.get(detector, 0) + 1
@@ -87,7 +98,7 @@ def _who(played: Played, top: int) -> list[str]:
                 why_text(story),
             ]
         )
-    lines = table(rows, "<>><<><")
+    lines = [line.rstrip() for line in table(rows, "<>><<><")]
     if len(stories) > top:
         lines.append(f"  and {number(len(stories) - top)} more (--top {len(stories)})")
     return lines
@@ -109,7 +120,7 @@ def _moments(moments: Sequence[Moment], width: int) -> Iterator[str]:
     several = len({one.entry.file for one in moments}) > 1
     for one in moments:
         entry = one.entry
-        place = f"{entry.file}:{entry.number}" if several else f"line {entry.number}"
+        place = f"{Path(entry.file).name}:{entry.number}" if several else f"line {entry.number}"
         target = printable(entry.target.encode("utf-8", "replace"), _TARGET_MOST)
         status = f" -> {entry.status}" if entry.status else ""
         yield f"  {moment(entry.ns)}  {place}  {entry.address}  {_outcome(one)}"
@@ -119,10 +130,10 @@ def _moments(moments: Sequence[Moment], width: int) -> Iterator[str]:
 
 def _outcome(one: Moment) -> str:
     if one.answered:
-        return "found in the answer, counts from the next request on"
+        return "banned for the answer" if one.action is Action.BAN else "noted in the answer"
     if one.allowed:
-        return "let through" if one.action == "log" else f"{one.action}, let through"
-    return f"refused: {one.kind}" + ("" if one.action == "block" else f" ({one.action})")
+        return "noted" if one.action is Action.LOG else f"let through ({one.action})"
+    return f"refused: {one.kind}"
 
 
 def evidence_text(evidence: Evidence) -> str:
@@ -141,8 +152,10 @@ def notes(played: Played) -> list[str]:
         said.append(f"{number(played.strays)} requests were left out: they are years from the first")
     if played.untold:
         said.append(f"of addresses beyond {number(STORIES_MOST)} only the sums are kept")
+    for name, count in played.errors.items():
+        said.append(f"{name} failed {number(count)} times and said nothing")
     said.append("not in a log, so not judged: other headers, bodies, what is in flight at once")
-    return ["", *said]
+    return said
 
 
 def unreadable(played: Played) -> list[str]:
@@ -155,24 +168,30 @@ def explain_text(played: Played, address: str, width: int) -> str:
     """All that happened to one address, runs of unremarkable requests in one line."""
     moments = played.explained
     if not moments:
-        return f"{address} is in none of the {number(played.requests)} requests\n"
+        return f"{address} is in none of {many(played.requests, 'request')}\n"
     refused = sum(not one.allowed for one in moments)
     requests = sum(not one.answered for one in moments)
-    lines = [f"{address}: {number(requests)} requests, {number(refused)} of them would have been refused", ""]
+    lines = [f"{address}: {many(requests, 'request')}, {number(refused)} of them would have been refused", ""]
     for plain, run in groupby(moments, lambda one: not one.evidence):
         group = list(run)
         if plain:
             lines.append(f"  {moment(group[0].entry.ns)}  {_passed(group)}")
             continue
-        for _, same in groupby(group, lambda one: (one.allowed, one.answered, [each.detector for each in one.evidence])):
+        for _, same in groupby(group, _likeness):
             alike = list(same)
             lines += _moments(alike[:1], width)
             if len(alike) > 1:
                 last = alike[-1].entry
-                lines.append(f"      and {number(len(alike) - 1)} more like it, to line {last.number}, {moment(last.ns)}")
+                more = number(len(alike) - 1)
+                lines.append(f"      and {more} more like it, to line {last.number}, {moment(last.ns)}")
     if len(moments) >= EXPLAINED_MOST:
         lines.append(f"  only the first {number(EXPLAINED_MOST)} moments are kept")
     return "\n".join(clipped(line, width) if line.startswith("      ") else line for line in lines) + "\n"
+
+
+def _likeness(one: Moment) -> tuple[bool, bool, list[str]]:
+    """What moments that are told as one have in common."""
+    return one.allowed, one.answered, [each.detector for each in one.evidence]
 
 
 def _passed(group: Sequence[Moment]) -> str:
@@ -214,6 +233,7 @@ def _story_json(played: Played, story: Story) -> dict[str, Any]:
         "address": story.address,
         "requests": played.offered[story.address],
         "refused": story.refused,
+        "banned": story.banned,
         "why": dict(story.why.most_common()),
         "first": None if story.first is None else moment_json(story.first),
         "last": iso(story.last_ns),
