@@ -120,9 +120,9 @@ class Conditions:
         domain, _, value = name.partition(":")
         if value:
             if domain == "path":
-                return "path", lambda path: self._paths.kind(path) == value
+                return "path", lambda path: (found := self._paths.match(path)) is not None and found.kind == value
             if domain == "agent":
-                return "agent", lambda agent: self._agents.match(agent or "").kind == value
+                return "agent", lambda agent: self._agents.match(agent).kind == value
             if domain == "method":
                 return "method", lambda method: method == value.upper()
             if domain == "status" and value.isdigit():
@@ -136,9 +136,9 @@ class Conditions:
             if domain == "query":
                 return "query", lambda query: query.startswith(value) or f"&{value}" in query
         raise ValueError(
-            f"scenario {shown(scenario.name)}: when={shown(name)} is no condition; there are {', '.join(STATES)}, static,"
-            " login, path:KIND, agent:KIND, method:M, status:404, status:4xx, prefix:, suffix:, query:, functions, and"
-            " not before them"
+            f"scenario {shown(scenario.name)}: when={shown(name)} is no condition; there are {', '.join(STATES)},"
+            " static, login, path:KIND, agent:KIND, method:M, status:404, status:4xx, prefix:, suffix:, query:,"
+            " functions, and not before them"
         )
 
     def of(self, request: Request, facts: Facts, states: int, failed: Callable[[str, bool], None]) -> int:

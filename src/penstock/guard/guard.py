@@ -191,9 +191,9 @@ class Guard:
                 body_most=threats.body_most if threats.body else 0,
             )
         if threats is not None and threats.anomaly < 1:
-            from penstock.guard.anomaly import RequestAnomaly
+            from penstock.guard.anomaly import Anomaly
 
-            self._anomaly = RequestAnomaly()
+            self._anomaly = Anomaly()
         self.body_most = threats.body_most if threats is not None and threats.scan and threats.body else 0
         events = config.events
         self.events = Events(
@@ -288,7 +288,7 @@ class Guard:
             if evidence is not None:
                 self._scanned(evidence, facts, now, found)
         if self._anomaly is not None and config.threats is not None:
-            score = self._anomaly.score(request)
+            score = self._anomaly.score_request(request)
             if score > config.threats.anomaly:
                 said = Evidence(
                     "anomaly",
