@@ -272,10 +272,10 @@ static inline ps_outcome_of_rule ps_record_event(ps_asked *asked, uint64_t numbe
         counts[number] = outcome.count = count;
         if (ps_is_quiet(word, now))
             return outcome;
-        if (count > rule->capacity || !ps_record_meet(asked, rule, group, value)) {
-            outcome.over = rule->kind == PS_KIND_WINDOW && !rule->silent && count > rule->capacity && ps_of_holds(rule, count, counts);
+        if (count > rule->capacity)
+            units = 0;
+        else if (!ps_record_meet(asked, rule, group, value))
             return outcome;
-        }
     }
     for (;;) { /* ends: it goes round only when another thread's exchange on this slot succeeded */
         if (!ps_record_slot(asked, &records->table, key, &index, &state))

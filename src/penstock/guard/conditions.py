@@ -110,6 +110,12 @@ class Conditions:
         self._by.setdefault(domain, []).append((bit, lambda value: bool(holds(value)) is wanted))
         return bit
 
+    def state(self, name: str) -> int:
+        """The bit of one of STATES, whether a scenario asks for it or not."""
+        if not self.states[name]:
+            self.states[name] = self._bits[name] = 1 << len(self._bits)
+        return self.states[name]
+
     def _read(self, scenario: Scenario, name: str) -> tuple[str, Callable[[Any], bool]]:
         if name in STATES:
             return "state", lambda states: name in states

@@ -129,6 +129,7 @@ class Detectors:
                             self._late(request, found)
                     except Exception:
                         failed(f"detector {one.name}")
+                self._waiting.task_done()
 
     def flush(self, timeout: float = 2.0) -> bool:
         """Waits until the coroutines have looked at everything so far; whether they have."""

@@ -142,6 +142,7 @@ class Guard:
         agents = Agents.load(threats.agents) if threats is not None and threats.agents else Agents()
         self._conditions = Conditions(agents, Paths(), threats.login if threats is not None else ())
         rules = compile_rules(self._scenarios, self._fact, self._conditions.bit)
+        self._emergency_bit, self._tight_bit = self._conditions.state("emergency"), self._conditions.state("tight")
         self._told = len(rules)
         rules.append(Rule(LEAKY, (ADDRESS,), capacity=5, span_ns=10 * NS))
         self._score = self._good = self._bad = None
@@ -314,13 +315,13 @@ class Guard:
 
     def _states(self, facts: Facts, now: int) -> int:
         """The bits of what the guard knows itself."""
-        known, states = self._conditions.states, 0
+        states = 0
         if self._emergency_rules[0] >= 0:
             until, manual = self._records.emergency
             if manual == 1 or (manual == 0 and now < until):
-                states |= known["emergency"]
-        if (bit := known["tight"]) and self._records.banned(facts, TIGHT, now) is not None:
-            states |= bit
+                states |= self._emergency_bit
+        if self._records.banned(facts, TIGHT, now) is not None:
+            states |= self._tight_bit
         return states
 
     def _fired(self, over: tuple[tuple[int, int], ...], facts: Facts, now: int, found: list[Found]) -> None:
@@ -389,7 +390,7 @@ class Guard:
     def _ask_limits(self, facts: Facts, states: int) -> tuple[Refusal | None, Decision | None]:
         assert self._limits is not None
         settings = self._limits.settings
-        strained = states & (self._conditions.states["emergency"] | self._conditions.states["tight"])
+        strained = states & (self._emergency_bit | self._tight_bit)
         try:
             return self._limits.ask(facts, settings.strict if strained else 1)
         except PenstockError:  # a segment that was cut off, say
@@ -521,7 +522,12 @@ class Guard:
         if self._score is None or self._bad is None or self.config.addresses is None:
             return
         worst = max(
-            (one.evidence.severity for one in found if not one.dry and one.evidence.detector != "limits"), default=0
+            (
+                one.evidence.severity
+                for one in found
+                if one.banned is not None and not one.dry and one.evidence.detector != "limits"
+            ),
+            default=0,
         )
         if worst < Severity.MEDIUM or self._records.feed(self._bad, self._bad + 1, facts, 0, now):
             return

@@ -83,7 +83,7 @@ class LimitSet:
         found = []
         for place, rate in enumerate(several):
             limiter = making.limiter(name if len(several) == 1 else f"{name}-{place}", rate)
-            most = limiter.peek(f"{name} that nobody has").remaining
+            most = left(limiter, f"{name} that nobody has")
             found.append(Asked(name if prefix is None else prefix, fact, prefix, limiter, most))
         return found
 
@@ -116,7 +116,7 @@ class LimitSet:
 
     def remaining(self, facts: Facts) -> dict[str, int]:
         """What each limit has left for these facts, by its name and rate; takes nothing."""
-        return {f"{one.name} {one.limiter!r}"[:80]: one.limiter.peek(key).remaining for one, key in self._for(facts)}
+        return {f"{one.name} {one.limiter!r}"[:80]: left(one.limiter, key) for one, key in self._for(facts)}
 
     def forget(self, facts: Facts) -> None:
         for one, key in self._for(facts):
@@ -126,6 +126,12 @@ class LimitSet:
     def close(self) -> None:
         for one in (*self._asked, *(one for each in self._by_endpoint.values() for one in each)):
             one.limiter.close()
+
+
+def left(limiter: Limiter, key: str | int | bytes) -> int:
+    """Units that a key has left; a peek says what would be left after one more."""
+    decision = limiter.peek(key)
+    return decision.remaining + 1 if decision else decision.remaining
 
 
 def making_several(rates: RateSet) -> list[Rates]:
@@ -148,7 +154,7 @@ class Flights:
     def begin(self, key: str, emergency: bool) -> bool:
         """Whether there is room for one more; then it must be ended."""
         limiter = self._limiter
-        if emergency and limiter.peek(key).remaining <= self.most - self.in_emergency:
+        if emergency and self.most - left(limiter, key) >= self.in_emergency:
             return False
         return limiter.hit(key)
 
@@ -156,7 +162,7 @@ class Flights:
         self._limiter.release(key)
 
     def count(self, key: str) -> int:
-        return self.most - self._limiter.peek(key).remaining
+        return self.most - left(self._limiter, key)
 
     def close(self) -> None:
         self._limiter.close()
