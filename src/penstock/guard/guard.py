@@ -13,7 +13,7 @@ import os
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from penstock._records import LEAKY, SCORE, Rule
 from penstock.clock import NS, Clock, SystemClock
@@ -26,7 +26,6 @@ from penstock.guard.conditions import Conditions
 from penstock.guard.config import Config
 from penstock.guard.detectors import Detectors, Found
 from penstock.guard.events import Events, pseudonym
-from penstock.guard.exchange import Change, Exchange
 from penstock.guard.facts import ADDRESS, NUMBERS, Endpoints, Facts, Place, Reader, place_of
 from penstock.guard.geo import Geo
 from penstock.guard.limits import Flights, LimitSet, Making, Refusal
@@ -38,7 +37,10 @@ from penstock.guard.state import open_state
 from penstock.guard.statistics import TOTAL, Statistics
 from penstock.guard.verdict import GRAVER, Action, Evidence, Severity, Tier, Verdict
 from penstock.segment.options import Segment, read_shared
-from penstock.sync.options import Client, Sync
+from penstock.sync.options import Client, Sync, read_sync
+
+if TYPE_CHECKING:
+    from penstock.guard.exchange import Change, Exchange
 
 log = logging.getLogger("penstock.guard")
 
@@ -206,10 +208,12 @@ class Guard:
         self._holding = threading.Lock()  # of the tarpit's count alone: no decision waits for it
         self._top: dict[str, list[int]] = {}
         self._errors: dict[str, int] = {}
-        self._exchange = None
+        self._exchange: Exchange | None = None
         if sync is not None:
-            options = sync if isinstance(sync, Sync) else Sync(sync)
-            self._exchange = Exchange(options, name or "guard", self._apply)
+            from penstock.guard.exchange import Exchange  # here, because most guards need no Redis
+
+            options = read_sync(sync)
+            self._exchange = Exchange(options.url, name or "guard", self._apply, options.secret)
 
     # ---- putting it together ----
 
@@ -551,13 +555,16 @@ class Guard:
         left = placed.until_ms / 1000 - now / 1e9
         said = Evidence("ban", Severity.HIGH, f"banned for {left:.0f} s: {reason}", placed.offences, key=value)
         self.events.emit("ban", Severity.HIGH, value if kind == "address" else None, Action.BAN, (said,))
-        self._tell_ban("ban", placed, reason)
+        until = self._wall_ns / 1e9 + placed.until_ms / 1000
+        self._tell("ban", f"{placed.key:016x}", until, placed.offences, reason)
         return left
 
-    def _tell_ban(self, kind: str, placed: Placed, reason: str) -> None:
+    def _tell(self, kind: str, key: str, until: float = 0.0, offences: int = 0, reason: str = "") -> None:
+        """Tells other instances of a change that was made here."""
         if self._exchange is not None:
-            until = self._wall_ns / 1e9 + placed.until_ms / 1000
-            self._exchange.tell(Change(kind, f"{placed.key:016x}", until, placed.offences, reason))  # type: ignore[arg-type]
+            from penstock.guard.exchange import Change
+
+            self._exchange.tell(Change(kind, key, until, offences, reason))
 
     # ---- what came of it ----
 
@@ -715,8 +722,7 @@ class Guard:
         else:
             key = self._bans.key(*self._whom(value, kind))
         lifted = self._bans.lift(key, now)
-        if self._exchange is not None:
-            self._exchange.tell(Change("unban", f"{key:016x}", self._clock.wall_ns() / 1e9, 0, "by hand"))
+        self._tell("unban", f"{key:016x}", self._clock.wall_ns() / 1e9, reason="by hand")
         return lifted
 
     def bans(self, n: int = 100) -> list[Ban]:
@@ -733,15 +739,13 @@ class Guard:
 
     def _list(self, kind: str, entry: str, reason: str) -> str:
         spelt = self._lists.add(kind, entry, reason)
-        if self._exchange is not None:
-            self._exchange.tell(Change(kind, spelt, 0.0, 0, reason))  # type: ignore[arg-type]
+        self._tell(kind, spelt, reason=reason)
         return spelt
 
     def unlist(self, entry: str) -> bool:
         """Takes an entry off both lists; whether it was on one."""
         found = self._lists.remove(entry)
-        if self._exchange is not None:
-            self._exchange.tell(Change("remove", entry, 0.0, 0, ""))
+        self._tell("remove", entry)
         return found
 
     def load_feed(self, name: str, path: str | os.PathLike[str], level: int | None = None) -> int:
