@@ -12,15 +12,24 @@
  * so a quarter is one row in ten, a half one in a hundred, 0.7 one in 631, and 1 one in 10,000 or fewer. Beyond the rarest
  * hundredth, which a few thousand rows cannot tell apart, the share falls as an exponential with their mean excess.
  *
- * Rows are learned as they are scored, and bounded: of one key at most an eighth of an epoch, and of rows that score
- * PS_FOREST_ODD or more one for each key and PS_FOREST_ODD_PART of an epoch from all together. An epoch is a window of
- * learned rows, or four windows of rows that were shown. Memory fades by what is learned alone, an eighth with each
- * window of it, so rows that are not learned displace nothing.
+ * A row may be counted, for the scale, and may be learned, by the trees; each is bounded in each epoch, which is a window of
+ * counted rows or four windows of rows that were shown. The scale has to see what is natural, or the tail that it does not
+ * count makes it shrink; the trees need not see much of what is rare, and what they have not learned stays rare.
+ *
+ *     score                  below 1/4   to 1/2   to 0.7    above
+ *     natural                90 %        9 %      0.84 %    0.16 %
+ *     counted, all keys      -           1/2      1/16      1/128    of a window's rows
+ *     counted, one key       1/8         1/16     1/192     1 row
+ *     learned, all keys      -           1/4      1/32      1/256
+ *     learned, one key       1/8         1/64     1/256     1 row in PS_FOREST_PAUSE epochs
+ *
+ * Memory fades by what is learned alone, an eighth with each window of it, so rows that are not learned displace nothing.
  *
  *     sampling --warm rows--> measuring --warm rows--> trained        (score 0 until then)
  *
  * Trained, trees take turns: each time a tree's part of a window is over, one tree adds what its leaves counted to their
- * masses. At the end of a round the scale is drawn anew, and one tree, so that boxes follow the data.
+ * masses. At the end of a round the scale is drawn anew; and, if half a window was learned, one tree, so that boxes
+ * follow the data.
  *
  * Threads: any number may score at once. Every word that scoring reads or writes is relaxed, and leaves are taken modulo
  * their number, so a mixture of old and new words costs accuracy for a moment and nothing else. Two threads that count in one
@@ -40,14 +49,13 @@
 #define PS_FOREST_COLUMNS_MOST 64
 #define PS_FOREST_ALL_MOST (PS_FOREST_TREES_MOST + PS_FOREST_COLUMNS_MOST)
 #define PS_FOREST_WINDOW_LEAST 64
-#define PS_FOREST_WINDOW_MOST (1 << 20)
+#define PS_FOREST_WINDOW_MOST (1 << 16)
 #define PS_FOREST_CUTS (PS_FOREST_HEIGHT_MOST / 2) /* columns that a tree looks at */
 #define PS_FOREST_SAMPLE 256
 #define PS_FOREST_KEYS 1024 /* cells of keys' shares; keys that fall together share one */
 #define PS_FOREST_MEMORY 8  /* windows that are remembered */
 #define PS_FOREST_BINS 512  /* of measures, a sixteenth of a bit each: more than the rarest row measures */
-#define PS_FOREST_ODD 0.7f
-#define PS_FOREST_ODD_PART 64
+#define PS_FOREST_PAUSE 16
 #define PS_FOREST_PRIOR (1.0 / 16384) /* share that every leaf is taken to have had: no row is rarer */
 #define PS_FOREST_VALUE_MOST 1e6f
 #define PS_FOREST_WIDTH_LEAST 0.1f /* a column that varies by less is taken to vary by so much */
@@ -62,15 +70,17 @@ typedef struct {
 typedef struct {
     uint32_t trees, height, columns, window; /* trees: of several columns */
     ps_word stage, random, shown, learned, sampled;
-    ps_word progress;   /* 4 for a row that was learned, 1 for one that was not */
+    ps_word progress;   /* 4 for a row that was counted, 1 for one that was not */
     ps_word due;        /* progress at which the next step is; of who is busy, like all below that is not a word */
-    ps_word epoch, odd; /* odd: the epoch above 32 bits of how many odd rows it has learned */
+    ps_word epoch;
+    ps_word rare[4]; /* of each kind: epoch, 24 bits | counted in it, 20 | learned in it, 20 */
     ps_word busy;
-    uint32_t turn, renewed;
+    uint32_t turn, renewed; /* trees whose turn is next: to be weighed, and to be drawn anew */
+    uint64_t renewed_at;    /* rows that had been learned when the last one was */
     double measured; /* rows in `past` */
     double past[PS_FOREST_BINS];
     double totals[PS_FOREST_ALL_MOST];    /* of a tree's masses */
-    ps_word keys[PS_FOREST_KEYS];         /* epoch, 32 bits | ordinary rows learned, 24 | odd ones, 8 */
+    ps_word keys[PS_FOREST_KEYS];         /* epoch, 24 bits | counted in it, 16 | learned in it, 16 | when last one of the rarest, 8 */
     ps_word now[PS_FOREST_BINS];          /* measures of this round */
     ps_word scale[PS_FOREST_BINS + 1];    /* score at a bin's lower end, a float's bits */
     ps_word sample[PS_FOREST_SAMPLE * PS_FOREST_COLUMNS_MOST]; /* floats' bits */
@@ -298,8 +308,12 @@ static inline void ps_forest_step(ps_forest *forest) {
         round_over = forest->turn == 0;
         if (round_over) {
             ps_forest_measure(forest);
-            ps_forest_grow(forest, forest->renewed);
-            forest->renewed = (forest->renewed + 1) % all;
+            uint64_t learned = ps_load_relaxed(&forest->learned);
+            if (learned - forest->renewed_at >= forest->window / 2) { /* not where nearly all is one client's */
+                ps_forest_grow(forest, forest->renewed);
+                forest->renewed = (forest->renewed + 1) % all;
+                forest->renewed_at = learned;
+            }
         }
     }
     if (stage < PS_FOREST_TRAINED)
@@ -311,28 +325,42 @@ static inline void ps_forest_step(ps_forest *forest) {
 
 /* ---- what any thread does ---- */
 
-/* Whether this row may be learned: what its key and, if it is odd, all odd rows of this epoch leave it. key 0: nobody's. */
-static inline bool ps_forest_admits(ps_forest *forest, uint64_t key, bool odd) {
-    uint64_t epoch = ps_load_relaxed(&forest->epoch) & UINT32_MAX;
-    bool trained = ps_load_relaxed(&forest->stage) == PS_FOREST_TRAINED;
-    uint32_t rows = trained ? forest->window : ps_forest_warm(forest);
-    uint64_t share = rows / 8, odd_share = rows / PS_FOREST_ODD_PART ? rows / PS_FOREST_ODD_PART : 1;
-    uint64_t all = ps_load_relaxed(&forest->odd);
-    all = all >> 32 == epoch ? all : epoch << 32;
-    if (odd && (all & UINT32_MAX) >= odd_share)
-        return false;
+/* Rows of an epoch that are learned at most. */
+static inline uint32_t ps_forest_epoch_rows(const ps_forest *forest) {
+    return ps_load_relaxed(&forest->stage) == PS_FOREST_TRAINED ? forest->window : ps_forest_warm(forest);
+}
+
+/* What becomes of a row of this score, by what the epoch leaves its kind and its key: 0 nothing, 1 counted, 2 learned too.
+ * key 0: nobody's. A key's share of an epoch is spent at a price for each kind. */
+static inline unsigned ps_forest_admits(ps_forest *forest, uint64_t key, float score) {
+    static const struct {
+        uint8_t counted_part, learned_part, counted_price, learned_price; /* parts: powers of two of a window */
+    } rules[] = {{0, 0, 1, 1}, {1, 2, 2, 8}, {4, 5, 24, 32}, {7, 8, 0, 0}};
+    unsigned kind = (score >= 0.25f) + (score >= 0.5f) + (score >= 0.7f), verdict = 2;
+    uint64_t epoch = ps_load_relaxed(&forest->epoch) & 0xffffff, rows = ps_forest_epoch_rows(forest), share = rows / 8;
+    uint64_t all = ps_load_relaxed(&forest->rare[kind]);
+    all = all >> 40 == epoch ? all : epoch << 40;
+    uint64_t counted = all >> 20 & 0xfffff, learned = all & 0xfffff;
+    if (kind && counted > rows >> rules[kind].counted_part)
+        return 0;
+    if (kind && learned > rows >> rules[kind].learned_part)
+        verdict = 1;
     if (key) {
         key = (key ^ key >> 29) * UINT64_C(0xbf58476d1ce4e5b9);
         ps_word *cell = &forest->keys[key >> 32 & (PS_FOREST_KEYS - 1)];
-        uint64_t had = ps_load_relaxed(cell);
-        had = had >> 32 == epoch ? had : epoch << 32;
-        if (odd ? had & 255 : (had >> 8 & 0xffffff) >= share)
-            return false;
-        ps_store_relaxed(cell, had + (odd ? 1 : 256));
+        uint64_t had = ps_load_relaxed(cell), today = epoch % 255 + 1, last = had & 255, age = (today + 255 - last) % 255;
+        uint64_t spent = had >> 40 == epoch ? had >> 24 & 0xffff : 0, taught = had >> 40 == epoch ? had >> 8 & 0xffff : 0;
+        if (kind == 3 ? last && age == 0 : spent && spent + rules[kind].counted_price > share)
+            return 0;
+        if (kind == 3 ? last && age < PS_FOREST_PAUSE : taught && taught + rules[kind].learned_price > share)
+            verdict = 1;
+        spent += rules[kind].counted_price;
+        taught += verdict == 2 ? rules[kind].learned_price : 0;
+        last = kind == 3 ? today : last;
+        ps_store_relaxed(cell, epoch << 40 | spent << 24 | taught << 8 | last);
     }
-    if (odd)
-        ps_store_relaxed(&forest->odd, all + 1);
-    return true;
+    ps_store_relaxed(&forest->rare[kind], all + (UINT64_C(1) << 20) + (verdict == 2));
+    return verdict;
 }
 
 static inline void ps_forest_remember(ps_forest *forest, const float *row) {
@@ -378,20 +406,19 @@ static inline float ps_forest_score(ps_forest *forest, const float *given, uint6
     }
     if (!learn)
         return score;
-    bool learned = ps_forest_admits(forest, key, score >= PS_FOREST_ODD);
-    if (learned) {
+    unsigned verdict = ps_forest_admits(forest, key, score);
+    if (verdict == 2) {
         ps_forest_remember(forest, row);
-        if (stage > PS_FOREST_SAMPLING) {
-            for (uint32_t tree = 0; tree < all; tree++) {
-                ps_word *count = &ps_forest_counts(forest, tree)[leaves[tree]];
-                ps_store_relaxed(count, ps_load_relaxed(count) + 1);
-            }
-            ps_store_relaxed(&forest->now[bin], ps_load_relaxed(&forest->now[bin]) + 1);
+        for (uint32_t tree = 0; stage > PS_FOREST_SAMPLING && tree < all; tree++) {
+            ps_word *count = &ps_forest_counts(forest, tree)[leaves[tree]];
+            ps_store_relaxed(count, ps_load_relaxed(count) + 1);
         }
         ps_store_relaxed(&forest->learned, ps_load_relaxed(&forest->learned) + 1);
     }
+    if (verdict && stage > PS_FOREST_SAMPLING)
+        ps_store_relaxed(&forest->now[bin], ps_load_relaxed(&forest->now[bin]) + 1);
     ps_store_relaxed(&forest->shown, ps_load_relaxed(&forest->shown) + 1);
-    uint64_t progress = ps_add_relaxed(&forest->progress, learned ? 4 : 1) + (learned ? 4 : 1), free = 0;
+    uint64_t weight = verdict ? 4 : 1, progress = ps_add_relaxed(&forest->progress, weight) + weight, free = 0;
     if (progress >= ps_load_relaxed(&forest->due) && ps_exchange_if_equal(&forest->busy, &free, 1)) {
         if (progress >= ps_load_relaxed(&forest->due)) /* nobody has been here since */
             ps_forest_step(forest);

@@ -135,7 +135,7 @@ static inline float ps_shape_log(double count, double most) {
     return value < 1 ? (float)value : 1.0f;
 }
 
-static inline float ps_share(uint32_t part, uint32_t whole) { return whole ? (float)part / (float)whole : 0.0f; }
+static inline float ps_shape_part(uint32_t part, uint32_t whole) { return whole ? (float)part / (float)whole : 0.0f; }
 
 /* method: 0 read, 1 write, 2 other; headers: how many, expected: how many of four that browsers send; failures: share of
  * the client's answers so far that were errors, 0 .. 1. */
@@ -155,11 +155,11 @@ static inline void ps_shape_row(const ps_asked *asked, float row[PS_SHAPE_COLUMN
     row[PS_SHAPE_PARAMETERS] = ps_shape_log(query.parameters, 64);
     row[PS_SHAPE_LONGEST_VALUE] = ps_shape_log((double)query.longest, 2048);
     row[PS_SHAPE_ODD_SIGNS] = ps_shape_log(odd, 64);
-    row[PS_SHAPE_ODD_SHARE] = ps_share(odd, query.read);
-    row[PS_SHAPE_DIGIT_SHARE] = ps_share(query.kinds[PS_SIGN_DIGIT], query.read);
-    row[PS_SHAPE_SWITCHES] = ps_share(query.switches, query.read);
+    row[PS_SHAPE_ODD_SHARE] = ps_shape_part(odd, query.read);
+    row[PS_SHAPE_DIGIT_SHARE] = ps_shape_part(query.kinds[PS_SIGN_DIGIT], query.read);
+    row[PS_SHAPE_SWITCHES] = ps_shape_part(query.switches, query.read);
     row[PS_SHAPE_ESCAPES] = ps_shape_log(query.escapes + path.escapes + foreign, 128);
-    row[PS_SHAPE_BLANKS] = ps_share(query.kinds[PS_SIGN_BLANK], query.read);
+    row[PS_SHAPE_BLANKS] = ps_shape_part(query.kinds[PS_SIGN_BLANK], query.read);
     row[PS_SHAPE_METHOD] = (float)(asked->method < 2 ? asked->method : 2) / 2;
     row[PS_SHAPE_HEADERS] = ps_shape_log(asked->headers, 128) / 2 + (float)(asked->expected < 4 ? 4 - asked->expected : 0) / 8;
     row[PS_SHAPE_AGENT] = ps_shape_log((double)asked->agent.length, 1024);
