@@ -23,7 +23,7 @@ static inline void ps_command_words(ps_words *words) {
                  "scp nslookup dig traceroute tracert nmap ping6 fping cmd powershell pwsh "
                  "tasklist taskkill systeminfo wmic certutil bitsadmin regsvr32 rundll32 mshta cscript wscript schtasks net1 awk gawk "
                  "sed grep egrep fgrep xargs useradd usermod adduser visudo sudo crontab getent lsof lscpu lsblk dmesg df du printenv "
-                 "tee nohup chroot mkfifo mknod base64 xxd objdump gdb busybox uptime hostname arp "
+                 "tee nohup chroot mkfifo mknod xxd objdump gdb busybox uptime hostname arp "
                  "iptables systemctl mysqldump ifup wc uniq tac htop vmstat",
                  COMMAND_PLAIN);
     ps_words_add(words, "id ps sh w dir env set ver bash zsh ksh csh tcsh dash", COMMAND_SHORT);
@@ -32,7 +32,7 @@ static inline void ps_command_words(ps_words *words) {
                  "false type copy move del erase net start service mail strings which read ping passwd printf python php ruby node "
                  "python2 python3 perl lua gcc cc mysql psql sqlite3 vim vi nano apt yum dpkg rpm telnet ssh ftp "
                  "java tar zip unzip gzip finger reboot shutdown halt mount export source exec eval su reg attrib tree diff patch "
-                 "file stat locate timeout watch at sc rev nl od",
+                 "base64 file stat locate timeout watch at sc rev nl od",
                  COMMAND_ENGLISH);
     ps_words_add(words,
                  "system passthru shell_exec popen proc_open pcntl_exec phpinfo proc_close expect_popen call_user_func "
@@ -69,26 +69,46 @@ static inline int ps_command_arguments(const ps_text *text, uint32_t at) {
     if (c == ';' || c == '|' || c == '&' || c == '`' || c == ')' || c == '\'' || c == '"' || c == '#' || c == '\n' || c == '>' || c == '<' || c == 0)
         return ARGUMENTS_CLOSED;
     if (c == '$' && ps_at(text, at, "${ifs}")) return ARGUMENTS_SHAPED;
-    if (c == '/' && ps_is_letter(ps_command_byte(text, at + 1))) return ARGUMENTS_SHAPED;
     if (!ps_is_space(c) && c != '+') return ARGUMENTS_NOT;
     while (at < text->length && (ps_is_space(text->bytes[at]) || text->bytes[at] == '+')) at++;
     if (at >= text->length) return ARGUMENTS_NONE;
     c = text->bytes[at];
     if (c == '|' || c == ';' || c == '&' || c == '#' || c == '`' || c == '>' || c == '<' || c == '"' || c == '\'') return ARGUMENTS_CLOSED;
     if ((c == '-' && ps_is_word(ps_command_byte(text, at + 1))) || c == '/' || c == '$' || c == '*' || c == '\\' || c == '~') return ARGUMENTS_SHAPED;
-    uint32_t start = at, signs = 0, digits = 0;
+    uint32_t start = at, signs = 0, digits = 0, dots = 0;
     for (; at < text->length && !ps_is_space(text->bytes[at]) && text->bytes[at] != ';' && text->bytes[at] != '|' && text->bytes[at] != '&'; at++) {
         c = text->bytes[at];
-        signs += (c == '/' || c == ':' || c == '\\' || (c == '.' && at + 1 < text->length && ps_is_word(text->bytes[at + 1])) || c == '=' || c == '*');
+        bool dot = c == '.' && at + 1 < text->length && ps_is_word(text->bytes[at + 1]);
+        signs += c == '/' || c == ':' || c == '\\' || c == '*' || dot;
+        dots += dot;
         digits += ps_is_digit(c);
     }
-    if (signs) return ARGUMENTS_SHAPED;
+    if (signs && (dots != 1 || signs > 1 || digits + 1 != at - start)) return ARGUMENTS_SHAPED; /* 3.10 is a number */
     if (digits && digits == at - start) {
         while (at < text->length && ps_is_space(text->bytes[at])) at++;
         c = ps_command_byte(text, at);
         return at >= text->length || c == ';' || c == '|' || c == '&' || c == '#' || c == '`' || c == ')' ? ARGUMENTS_NUMBER : ARGUMENTS_WORDS;
     }
     return ARGUMENTS_WORDS;
+}
+
+/* Is the back quote at `sign` that of code in a text, or the end of one? */
+static inline bool ps_command_quoted(const ps_text *text, uint32_t sign) {
+    uint32_t before = 0, end = sign + 1;
+    for (uint32_t i = 0; i < sign; i++) before += text->bytes[i] == '`';
+    if (before % 2 || (sign > 0 && (ps_is_space(text->bytes[sign - 1]) || strchr("([*_-,", text->bytes[sign - 1])))) return true;
+    if (ps_command_byte(text, end) == '`') return true;
+    while (end < text->length && text->bytes[end] != '`') end++;
+    uint32_t behind = end + 1;
+    while (behind < text->length && ps_is_space(text->bytes[behind])) behind++;
+    return sign == 0 && behind < text->length && behind > end + 1 && ps_is_letter(text->bytes[behind]);
+}
+
+/* Does the ';' end an HTML entity? */
+static inline bool ps_command_entity(const ps_text *text, uint32_t at) {
+    uint32_t i = at;
+    while (i > 0 && at - i < 10 && (ps_is_word(text->bytes[i - 1]) || text->bytes[i - 1] == '#')) i--;
+    return i > 0 && i < at && text->bytes[i - 1] == '&';
 }
 
 /* A command behind the sign at `sign`. */
@@ -99,6 +119,7 @@ static inline void ps_command_behind(const ps_command_scan *scan, uint32_t sign)
     bool spaced = false;
     for (; at < n && at < sign + 32; at++) {
         uint8_t c = text->bytes[at];
+        if (c == '`' && at > sign && first != '`' && spaced) return; /* told at that sign */
         if (c == ';' || c == '|' || c == '&' || c == '`' || c == '\n' || c == '\r') signs++;
         else if (ps_is_space(c) || c == '+') spaced = true;
         else if (c != '(' && c != '{' && c != '$' && c != '"' && c != '\'') break;
@@ -121,7 +142,7 @@ static inline void ps_command_behind(const ps_command_scan *scan, uint32_t sign)
         bool counts = ps_at(text, start, "sleep") || ps_at(text, start, "ping") || ps_at(text, start, "echo") || ps_at(text, start, "timeout");
         arguments = counts ? ARGUMENTS_SHAPED : ARGUMENTS_WORDS;
     }
-    if (first == '`' && sign > 0 && (ps_is_space(text->bytes[sign - 1]) || text->bytes[sign - 1] == '(')) { /* code in a text */
+    if (first == '`' && ps_command_quoted(text, sign)) {
         ps_command_find(scan, PS_COMMAND_WEAK, sign, end);
         return;
     }
@@ -141,7 +162,8 @@ static inline void ps_command_behind(const ps_command_scan *scan, uint32_t sign)
     } else if (is == COMMAND_PLAIN) {
         sure = none || closed || glued;
     } else if (is == COMMAND_SHORT) {
-        sure = (none || closed) && (glued || heads);
+        uint8_t stop = ps_command_byte(text, end);
+        sure = (none || (closed && stop != '\'' && stop != '"')) && (glued || heads);
     } else {
         sure = closed && glued && signs > 1;
     }
@@ -206,7 +228,7 @@ static inline void ps_scan_command(const ps_words *words, const ps_text *text, u
             if (next == '(' || next == '{') ps_command_behind(&scan, i);
         } else if (c == ';' || c == '|' || c == '&' || c == '`' || c == '\n') {
             bool run = i > 0 && (bytes[i - 1] == c || bytes[i - 1] == '|' || bytes[i - 1] == '&' || bytes[i - 1] == ';'); /* told at its first sign */
-            if (!run) ps_command_behind(&scan, i);
+            if (!run && !(c == ';' && ps_command_entity(text, i))) ps_command_behind(&scan, i);
         }
     }
     uint32_t end = 0; /* a name and a pipe, and nothing else */

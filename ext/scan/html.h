@@ -205,7 +205,7 @@ static inline void ps_html_tag(ps_html_scan *scan, uint32_t at) {
         return;
     }
     if (c == '?' || c == '%') {
-        if (!ps_at(text, name, "?xml ") && name + 1 < n && (ps_is_space(text->bytes[name + 1]) || ps_is_letter(text->bytes[name + 1]) || text->bytes[name + 1] == '='))
+        if (!ps_at(text, name, "?xml ") && name + 1 < n && (ps_is_space(text->bytes[name + 1]) || text->bytes[name + 1] == '=' || (c == '?' && ps_is_letter(text->bytes[name + 1]))))
             ps_html_find(scan, PS_XSS_MARKUP, at, name + 2);
         return;
     }
@@ -249,7 +249,7 @@ static inline bool ps_html_stands_alone(const ps_text *text, uint32_t at) {
         return behind >= text->length || !ps_is_letter(text->bytes[behind]);
     }
     uint8_t c = text->bytes[at - 1];
-    return !ps_is_word(c) && c < 0x80 && !(spaced && strchr(",.:?!)", c));
+    return !ps_is_word(c) && c < 0x80 && !(spaced && strchr(",.:?!)={", c));
 }
 
 /* Words outside tags: handlers of a tag that the page wrote, and calls in a script that it did. */
@@ -275,23 +275,29 @@ static inline void ps_html_outside(ps_html_scan *scan) {
         uint8_t c = next < n ? bytes[next] : 0;
         if (!on && c != '(' && c != '`' && c != '=') continue;
         int is = ps_words_get(scan->words, ps_hash_end(hash));
+        uint32_t ahead = start; /* what stands before it, spaces apart */
+        while (ahead > 0 && ps_is_space(bytes[ahead - 1])) ahead--;
+        uint8_t before = ahead > 0 ? bytes[ahead - 1] : ' ';
         if (is == HTML_EVENT && c == '=' && next + 1 < n) {
+            if (before == ',' || before == '(' || before == '.' || before == '=') continue; /* somebody's code */
             bool code = false;
             for (uint32_t k = next + 1; k < n; k++) code |= bytes[k] == '(' || bytes[k] == '`' || bytes[k] == '=' || bytes[k] == '&';
             if (quote || (code && (start == 0 || !ps_is_word(bytes[start - 1])))) ps_html_find(scan, PS_XSS_HANDLER, start, next + 1);
-        } else if (is == HTML_CALL && (c == '(' || c == '`')) {
-            bool dialog = ps_at(text, start, "alert") || ps_at(text, start, "confirm") || ps_at(text, start, "prompt") || ps_at(text, start, "fromcharcode");
+        } else if (is == HTML_CALL && (c == '(' || (c == '`' && before != '`' && next == i))) {
+            bool dialog = ps_at(text, start, "alert") || ps_at(text, start, "confirm") || ps_at(text, start, "prompt") ||
+                          (ps_at(text, start, "fromcharcode") && next + 1 < n && ps_is_digit(bytes[next + 1]));
             ps_html_find(scan, ps_html_leaves_quotes(text, start) || (dialog && ps_html_stands_alone(text, start)) ? PS_XSS_SCRIPT : PS_XSS_LONE_CALL, start, next + 1);
         } else if ((c == '=' || c == '(') && start >= 9 && ps_at(text, start - 9, "document.") &&
                    (ps_at(text, start, "cookie") || ps_at(text, start, "location") || ps_at(text, start, "domain") || ps_at(text, start, "write"))) {
             bool same = next + 1 < n && bytes[next + 1] == '=';
             if (!same) ps_html_find(scan, ps_html_leaves_quotes(text, start) || ps_html_stands_alone(text, start - 9) ? PS_XSS_SCRIPT : PS_XSS_LONE_CALL, start - 9, next + 1);
-        } else if (c == '=' && quote && length == 5 && ps_at(text, start, "style") && ps_html_style(text, next, n)) {
+        } else if (c == '=' && quote && !(scan->has & PS_HAS_ANGLE) && length == 5 && ps_at(text, start, "style") &&
+                   ps_html_style(text, next, n)) {
             ps_html_find(scan, PS_XSS_STYLE, start, n);
         }
     }
     for (uint32_t i = 0; i + 2 < n && scan->has & PS_HAS_ANGLE; i++) /* out of an attribute, out of its tag, into another */
-        if ((bytes[i] == '"' || bytes[i] == '\'') && bytes[i + 1] == '>' && bytes[i + 2] == '<') {
+        if ((bytes[i] == '"' || bytes[i] == '\'') && bytes[i + 1] == '>' && bytes[i + 2] == '<' && i + 3 < n && bytes[i + 3] != '/') {
             bool opened = false;
             for (uint32_t k = 0; k < i; k++) opened |= bytes[k] == '<';
             if (!opened) ps_html_find(scan, PS_XSS_MARKUP, i, i + 3);

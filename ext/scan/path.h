@@ -19,7 +19,8 @@ typedef struct {
 static const char *const PS_PATH_FILES[] = {
     "etc/passwd", "etc/shadow", "etc/group", "etc/hosts", "etc/issue", "etc/motd", "etc/sudoers", "etc/crontab", "etc/fstab",
     "etc/my.cnf", "etc/mysql/", "etc/ssh/", "etc/apache", "etc/httpd/", "etc/nginx/", "etc/security/", "etc/resolv.conf",
-    "etc/master.passwd", "proc/self/", "proc/version", "proc/cpuinfo", "proc/cmdline", "proc/net/", "var/log/", "var/www/",
+    "etc/master.passwd", "proc/self/", "proc/version", "proc/cpuinfo", "proc/cmdline", "proc/net/", "var/log/apache", "var/log/nginx",
+    "var/log/httpd", "var/log/auth", "var/log/mail", "var/log/messages", "var/log/syslog",
     "root/.ssh", ".ssh/id_rsa", ".ssh/authorized_keys", ".bash_history", ".aws/credentials", ".git/config", ".git/head",
     ".svn/entries", ".htpasswd", ".htaccess", "web-inf/", "meta-inf/", "boot.ini", "win.ini", "system.ini", "autoexec.bat",
     "windows/system32", "winnt/", "windows/repair", "inetpub/wwwroot", "inetpub/logs", "global.asa", "web.config",
@@ -123,7 +124,7 @@ static inline void ps_path_run(const ps_path_scan *scan, uint32_t start, uint32_
     bool drive = end - start > 3 && ps_is_letter(bytes[start]) && bytes[start + 1] == ':';
     bool rooted = bytes[start] == '/' || drive;
     if (climbs) {
-        bool sure = climbs > 1 || (lowest < 0 && (first || rooted));
+        bool sure = (climbs > 1 && (first || rooted)) || climbs > 2 || (lowest < 0 && (first || rooted));
         ps_path_find(scan, sure ? PS_PATH_CLIMB : PS_PATH_ONE_CLIMB, start, last_climb);
     }
     if (wide > 1 || here > 2 || (rooted && first && most_dots > 5) || (first && most_slashes > 3 && start + (uint32_t)most_slashes < end))

@@ -74,7 +74,9 @@ static inline int ps_sql_operand(const ps_sql_scan *scan, int i, int depth, int 
     }
     if (is == SQL_CASE) {
         int j = i + 1;
-        while (j < sql->count && j < i + 100 && sql->tokens[j].is != SQL_END) j++;
+        bool when = false;
+        for (; j < sql->count && j < i + 100 && sql->tokens[j].is != SQL_END; j++) when |= sql->tokens[j].is == SQL_WHEN;
+        if (!when) return first;
         *what |= IS_CASE;
         return j < sql->count ? j + 1 : j;
     }
@@ -181,9 +183,14 @@ static inline void ps_sql_condition(const ps_sql_scan *scan, int i) {
         bool hard_a = a & IS_HARD, hard_b = b & IS_HARD;
         bool named = (a | b) & (IS_NAME | IS_CALL), scored = (a | b) & IS_SCORED;
         if (hard_a && hard_b) {
-            bool sums = !scan->quote && !even && ps_sql_is(sql, i - 1) == SQL_NUMBER && ps_sql_is(sql, i - 2) == SQL_COMPARE &&
+            bool bare = !scan->quote && !even && !((a | b) & (IS_WEAPON | IS_QUERY | IS_CASE));
+            bool sums = ps_sql_is(sql, i - 1) == SQL_NUMBER && ps_sql_is(sql, i - 2) == SQL_COMPARE &&
                         ps_sql_is(sql, i - 3) == SQL_NUMBER; /* 2 + 2 = 4 and 3 + 3 = 6 */
-            ps_sql_find(scan, sums ? PS_SQL_WEAK_CONDITION : PS_SQL_CONDITION, i, stop - 1);
+            bool code = is == SQL_COMPARE && sql->tokens[end].end - sql->tokens[end].start > 1 && ps_sql_byte(scan, right) != '>' &&
+                        ps_sql_byte(scan, end) != '<' && ps_sql_byte(scan, end) != '>'; /* ==, != of other languages */
+            bool calls = a & b & IS_FUNCTION;
+            bool weak = bare && (sums || (!out && (code || calls || is == SQL_IS)));
+            ps_sql_find(scan, weak ? PS_SQL_WEAK_CONDITION : PS_SQL_CONDITION, i, stop - 1);
         } else if ((hard_a || hard_b) && named && (out || even) && (even || scored || ps_sql_clause_ends(sql, stop))) {
             bool strong = even ? out || scored || scan->quote : i > 0;
             ps_sql_find(scan, strong ? PS_SQL_CONDITION : PS_SQL_WEAK_CONDITION, i, stop - 1);
@@ -203,7 +210,7 @@ static inline void ps_sql_condition(const ps_sql_scan *scan, int i) {
         ps_sql_find(scan, PS_SQL_CONDITION, i, end - 1);
     } else if (a & (IS_LITERAL | IS_CALL) && ends && out && i > 0) {
         int next = ps_sql_is(sql, end), paren = a & IS_PAREN, before = sql->tokens[i].is;
-        bool sure = next == SQL_TAIL || next == SQL_SEMICOLON || next == SQL_UNION || (before == SQL_HAVING && (paren || next != SQL_NONE)) ||
+        bool sure = next == SQL_TAIL || (next == SQL_SEMICOLON && sql->tokens[i].is != SQL_BARS) || next == SQL_UNION || (before == SQL_HAVING && (paren || next != SQL_NONE)) ||
                     (scan->quote && (paren || a & IS_VARIABLE)) || (paren && a & IS_VARIABLE);
         ps_sql_find(scan, sure ? PS_SQL_CONDITION : PS_SQL_WEAK_CONDITION, i, end - 1);
     }
@@ -295,7 +302,7 @@ static inline int ps_sql_statement(const ps_sql_scan *scan, int i, int *last) {
         return next == SQL_WORD && third == SQL_TAIL ? 2 : 0;
     case SQL_EXEC:
         if (next == SQL_WEAPON || next == SQL_VARIABLE || flags & SQL_DOTTED) return 3;
-        if (next == SQL_OPEN || next == SQL_STRING) return 2;
+        if (next == SQL_OPEN || (next == SQL_STRING && !(flags & SQL_GLUED))) return 2;
         return next == SQL_AS || (next == SQL_WORD && (flags & SQL_SCORED || third == SQL_STRING || third == SQL_TAIL)) ? 2 : 0;
     case SQL_DECLARE:
         if (next == SQL_VARIABLE) return 3;
@@ -314,7 +321,7 @@ static inline int ps_sql_statement(const ps_sql_scan *scan, int i, int *last) {
     case SQL_SET: return next == SQL_VARIABLE && (third == SQL_COMPARE || third == SQL_ASSIGN) ? 3 : 0;
     case SQL_GRANT: return next >= SQL_WORD && third >= SQL_WORD && ps_sql_is(sql, i + 3) >= SQL_WORD ? 1 : 0;
     case SQL_LOAD: return next == SQL_DATA && third == SQL_DATA ? 3 : 0;
-    case SQL_PRINT: return next == SQL_STRING || next == SQL_VARIABLE ? 2 : 0;
+    case SQL_PRINT: return (next == SQL_STRING && !(flags & SQL_GLUED)) || next == SQL_VARIABLE ? 2 : 0;
     case SQL_GOTO:
         if (next != SQL_WORD) return 0;
         return third == SQL_TAIL || third == SQL_NONE ? 2 : third == SQL_SELECT || third == SQL_DECLARE || third == SQL_WORD;
@@ -389,7 +396,8 @@ static inline void ps_sql_call(const ps_sql_scan *scan, int i) {
                   before == SQL_OPEN || before == SQL_COMMA || before == SQL_SELECT || before == SQL_SEMICOLON || before == SQL_LIKE ||
                   before == SQL_THEN || before == SQL_ELSE || before == SQL_FROM || before == SQL_CASE || before == SQL_WHEN ||
                   before == SQL_BY || (before == SQL_STRING && scan->quote) || (before == SQL_NUMBER);
-    if (weapon && (within || ps_sql_flags(sql, i) & SQL_SCORED || compared)) {
+    bool given = ps_sql_flags(sql, i) & SQL_SCORED && what & (IS_LITERAL | IS_FUNCTION | IS_QUERY | IS_WEAPON);
+    if (weapon && (within || given || compared)) {
         ps_sql_find(scan, PS_SQL_CALL, i, past - 1);
     } else if (compared && sql->tokens[i].is != SQL_WORD && ps_sql_is(sql, right) != SQL_NONE) {
         ps_sql_find(scan, PS_SQL_CALL, i, past - 1);
@@ -419,6 +427,12 @@ static inline void ps_sql_order(const ps_sql_scan *scan, int i) {
         ps_sql_find(scan, PS_SQL_PAIR, i, j - 1);
 }
 
+/* Does the first quote open something rather than close it? So it does in code, in HTML, and in a sentence. */
+static inline bool ps_sql_opens(const ps_sql_scan *scan) {
+    uint32_t head = scan->sql->tokens[0].end;
+    return head > 1 && strchr(" \t([{=,:<!", scan->text->bytes[head - 2]) && scan->text->bytes[head - 2];
+}
+
 /* A quote, and then nothing but the end of the query. */
 static inline void ps_sql_tail(const ps_sql_scan *scan) {
     const ps_sql *sql = scan->sql;
@@ -429,7 +443,8 @@ static inline void ps_sql_tail(const ps_sql_scan *scan) {
     uint8_t c = scan->text->bytes[at];
     uint8_t behind = at + 1 + (c != '#') < n ? scan->text->bytes[at + 1 + (c != '#')] : ' ';
     bool glued = sql->tokens[i].flags & SQL_GLUED;
-    bool sure = c == '/' || (c == '-' ? !ps_is_word(behind) : !ps_is_digit(behind) && (glued || at + 1 == n));
+    bool sure = c == '/' || (c == '-' ? !ps_is_word(behind) && behind != '-' : (ps_is_space(behind) || behind == '+') && (glued || at + 1 == n));
+    sure = sure && !ps_sql_opens(scan);
     ps_sql_find(scan, sure ? PS_SQL_COMMENT_TAIL : PS_SQL_WEAK_TAIL, 0, i);
 }
 
@@ -497,6 +512,7 @@ static inline void ps_sql_balanced(const ps_sql_scan *scan) {
                       sql->tokens[1].flags & sql->tokens[last].flags & SQL_GLUED; /* a'or'b: prose has its spaces outside of quotes */
     bool sure = tests > 0 || (signs + words > 0 && operands > 0) || (words > 0 && (unary > 0 || inside_out)) ||
                 (inside_out && last == 2 && (ps_sql_byte(scan, 1) == '+' || ps_sql_byte(scan, 1) == '|'));
+    if (ps_sql_opens(scan)) sure = false;
     ps_sql_find(scan, sure ? PS_SQL_BALANCED : PS_SQL_WEAK_CONDITION, 0, last);
 }
 

@@ -44,8 +44,8 @@ static inline void ps_sql_words(ps_words *words) {
         {"top", SQL_TOP}, {"exists", SQL_EXISTS}, {"row", SQL_ROW},
         {"information_schema sysobjects syscolumns sysusers sysdatabases sysprocesses sysibm syscat pg_catalog pg_class pg_user "
          "pg_shadow pg_tables pg_database sqlite_master sqlite_schema all_users all_tables all_tab_columns user_tables "
-         "user_tab_columns dba_users v$version rdb$database rdb$fields rdb$types rdb$relations msysobjects mysql performance_schema "
-         "master tempdb msdb sys", SQL_SYSTEM},
+         "user_tab_columns dba_users v$version rdb$database rdb$fields rdb$types rdb$relations msysobjects performance_schema "
+         "ctxsys", SQL_SYSTEM},
         {"ascii char chr ord hex unhex bin oct concat concat_ws group_concat string_agg substring substr mid left right length "
          "len char_length bit_length instr locate position lower upper lcase ucase trim ltrim rtrim reverse repeat lpad rpad space "
          "cast convert try_convert coalesce ifnull nullif isnull nvl nvl2 iif elt make_set field find_in_set interval greatest "
@@ -58,7 +58,7 @@ static inline void ps_sql_words(ps_words *words) {
         {"sleep benchmark pg_sleep pg_sleep_for extractvalue updatexml load_file xp_cmdshell xp_dirtree xp_regread xp_fileexist "
          "sp_executesql sp_password sp_oacreate sp_makewebtask openrowset opendatasource openquery randomblob load_extension "
          "generate_series query_to_xml database_to_xml lo_import lo_export pg_read_file pg_ls_dir utl_inaddr utl_http dbms_pipe "
-         "dbms_lock dbms_utility dbms_xmlgen dbms_xmlquery dbms_random dbms_java ctxsys user_lock crypt_key regexp_substring "
+         "dbms_lock dbms_utility dbms_xmlgen dbms_xmlquery dbms_random dbms_java user_lock crypt_key regexp_substring "
          "name_const geometrycollection multipoint polygon multipolygon linestring multilinestring json_storage_size gtid_subset "
          "filetoclob filetoblob httpuritype make_set elt procedure_analyse ora_hash waitfor_delay sys_eval sys_exec", SQL_WEAPON},
         {"current_user current_database current_date current_time current_timestamp localtime localtimestamp utc_date utc_time "
@@ -151,10 +151,13 @@ static inline uint32_t ps_sql_word(const ps_words *words, const ps_text *text, u
         int part = at - start <= 24 && at > start ? ps_words_get(words, ps_hash_end(hash)) : 0;
         bool more = at + 1 < n && bytes[at] == '.' && (ps_sql_name(bytes[at + 1]) || bytes[at + 1] == '.') &&
                     !ps_is_digit(bytes[at + 1]);
+        bool procedure = at - start > 3 && ((bytes[start] | 0x20) == 'x' || (bytes[start] | 0x20) == 's') && (bytes[start + 1] | 0x20) == 'p' && bytes[start + 2] == '_';
         if (!(*flags & SQL_DOTTED) && !more) {
             if (part) *is = part;
-        } else if ((part == SQL_SYSTEM || part == SQL_WEAPON) && (!(*flags & SQL_DOTTED) || *flags & SQL_SCORED)) {
-            *is = part; /* of what is behind a dot only names with _: time.sleep() is somebody's code */
+        } else if (part == SQL_SYSTEM && !(*flags & SQL_DOTTED)) {
+            *is = part;
+        } else if (part == SQL_WEAPON && (*flags & SQL_DOTTED ? procedure : *flags & SQL_SCORED)) {
+            *is = part; /* dbms_pipe.receive_message, master..xp_cmdshell; time.sleep and benchmark.run are somebody's code */
         }
         if (!more) return at;
         *flags |= SQL_DOTTED;
