@@ -61,6 +61,7 @@ PROGRAMS = {
     "segment": Program([], "4 300 1", "3 60 2", "6 20000 3", False),
     "threads": Program([], "40 50", "40 50", "60 20000", True),
     "clock": Program([], "8 1000", "8 300", "16 60000", True),
+    "matching": Program([], "1500 1", "400 2", "200000 3", False),
     "policies": Program([], "", "", "", False),
     "planted": Program([], "", "", "", False),
 }
