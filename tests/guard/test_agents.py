@@ -278,7 +278,8 @@ def test_what_scanners_ask_for(path: str, kind: str) -> None:
     "path",
     [
         "/", "", "/robots.txt", "/sitemap.xml", "/sitemap_index.xml.gz", "/favicon.ico", "/security.txt", "/humans.txt",
-        "/ads.txt", "/actuator/health", "/autodiscover/autodiscover.xml", "/.well-known/security.txt", "/.well-known/acme-challenge/x", "/apple-touch-icon.png",
+        "/ads.txt", "/actuator/health", "/autodiscover/autodiscover.xml", "/.well-known/security.txt",
+        "/.well-known/acme-challenge/x", "/apple-touch-icon.png",
         "/manifest.json", "/environment", "/api/v1/users", "/docs/git/", "/administrators-guide", "/login", "/sql",
         "/blog/how-i-left-wordpress", "/a.sqlite3", "/static/config.js", "/x" * 70_000, "\ud800", "/%", "/%zz%00",
     ],

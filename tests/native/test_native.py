@@ -63,6 +63,7 @@ PROGRAMS = {
     "forest": Program([], "4 20000 1", "3 6000 2", "8 1000000 3", True),
     "clock": Program([], "8 1000", "8 300", "16 60000", True),
     "scan": Program([], "20000 1", "3000 2", "2000000 3", False),
+    "matching": Program([], "1500 1", "400 2", "200000 3", False),
     "policies": Program([], "", "", "", False),
     "planted": Program([], "", "", "", False),
 }
