@@ -69,7 +69,7 @@ def serve(listening: socket.socket) -> None:
         app = GuardMiddleware(shop, guard, trusted=["127.0.0.0/8"], session=session_of)
         if importlib.util.find_spec("uvicorn") is not None:
             uvicorn = importlib.import_module("uvicorn")
-            settings = uvicorn.Config(app, ws="none", lifespan="off", log_level="error", proxy_headers=False, backlog=512)
+            settings = uvicorn.Config(app, ws="none", lifespan="off", log_level="error", proxy_headers=False)
             uvicorn.Server(settings).run(sockets=[listening])
         else:
             settings = importlib.import_module("hypercorn.config").Config()
@@ -232,8 +232,8 @@ async def stuffing(day: Day, line: Line, address: str) -> None:
 
 WANTED = (
     "/.env", "/.git/HEAD", "/backup.sql", "/wp-config.php.bak", "/phpinfo.php", "/.aws/credentials",
-    "/admin/config.php", "/server-status", "/.htpasswd", "/db.sqlite", "/old.zip", "/test.php", "/shell.php", "/console", "/.svn/entries",
-    "/.DS_Store",
+    "/admin/config.php", "/server-status", "/.htpasswd", "/db.sqlite", "/old.zip", "/test.php", "/shell.php",
+    "/console", "/.svn/entries", "/.DS_Store",
 )  # fmt: skip
 
 
