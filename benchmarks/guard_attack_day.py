@@ -64,7 +64,7 @@ def session_of(scope: Any) -> str | None:
 
 def serve(listening: socket.socket) -> None:
     """Serves the shop behind a guard, by uvicorn or else hypercorn, until the process is ended."""
-    logging.getLogger("penstock.guard").setLevel(logging.CRITICAL)
+    logging.disable()  # what the guard has to tell is not for this table
     with Guard(CONFIG) as guard:
         app = GuardMiddleware(shop, guard, trusted=["127.0.0.0/8"], session=session_of)
         if importlib.util.find_spec("uvicorn") is not None:
@@ -297,7 +297,7 @@ async def play(port: int, seconds: float, visitors: int = 24, attackers: int = 2
 
 def table(actors: list[Actor]) -> str:
     """Who was stopped after how much, and who was left alone, as a table in Markdown."""
-    rows = ["| attack | attackers | sent | refused | let through before the first refusal | after it |"]
+    rows = ["| attack | attackers | sent | refused | let through before the first refusal | later |"]
     rows.append("|---|--:|--:|--:|--:|--:|")
     for role in ATTACKS:
         group = [one for one in actors if one.role == role]
