@@ -211,7 +211,7 @@ _BARE_REQUEST = re.compile(
 )
 _STATUS = re.compile(rb"(?<![\w.:/-])([1-5]\d\d)(?![\w.:/-])")
 _LABELLED_AGENT = re.compile(rb"\[useragent: ([^\]]{0,1024})\]", re.IGNORECASE)
-_QUOTED = re.compile(rb'"([^"]{0,1024})"')
+_QUOTED = re.compile(rb'(?<!: )"([^"]{0,1024})"')
 _PASSWORD = re.compile(rb'user "[^"]{0,256}"(?:: password mismatch| was not found)')
 
 
