@@ -14,6 +14,7 @@ from penstock.guard import (
     Action,
     AddressSet,
     Evidence,
+    Guard,
     Request,
     Response,
     Scenario,
@@ -401,3 +402,21 @@ def test_a_shared_strategy_does_not_ban_the_innocent() -> None:
 def test_strategies_are_validated() -> None:
     with pytest.raises(ValueError, match=r"suspicious=5, block=2 and ban=10 must not fall"):
         Strategy(by=("address",), suspicious=5, block=2, ban=10)
+
+
+def test_a_clock_that_is_set_back_accuses_nobody() -> None:
+    class Stepping:
+        def __init__(self) -> None:
+            self.ns = 10**18
+
+        def now_ns(self) -> int:
+            return self.ns
+
+        def wall_ns(self) -> int:
+            return self.ns
+
+    clock = Stepping()
+    with Guard("web", clock=clock) as guard:
+        for number in range(400):
+            clock.ns += 10**9 if number % 40 else -20 * 10**9
+            assert ask(guard, status=200)

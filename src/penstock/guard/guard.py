@@ -172,7 +172,7 @@ class Guard:
             rules, config.clients, config.secret, name, sync is not None, clock, now_ns, wall_ns, segment
         )
         self._records, self._birth_ns, self._wall_ns, secret = state
-        self._now_ns = self._clock.now_ns
+        self._now_ns, self._latest = self._clock.now_ns, 1
         reasons = (*_BUILT_IN, *(one.name for one in self._scenarios))
         self._bans = BanBook(self._records, config.bans, reasons, random.Random())
         self.statistics = Statistics(self._records, reasons)
@@ -215,6 +215,14 @@ class Guard:
             options = read_sync(sync)
             self._exchange = Exchange(options.url, name or "guard", self._apply, options.secret)
 
+    def _time(self) -> int:
+        """Nanoseconds since the records' birth; where the clock was set back, time stands still."""
+        now = self._now_ns() - self._birth_ns
+        if now < self._latest:
+            return self._latest
+        self._latest = now
+        return now
+
     # ---- putting it together ----
 
     def _all_scenarios(self) -> list[Scenario]:
@@ -246,7 +254,7 @@ class Guard:
 
     def inspect(self, request: Request) -> Verdict:
         """The verdict on a request, which is counted. Takes microseconds; never waits."""
-        now = self._now_ns() - self._birth_ns
+        now = self._time()
         records, config = self._records, self.config
         records.count(TOTAL)
         place = place_of(request.address)
@@ -500,7 +508,7 @@ class Guard:
         self.statistics.end(gravest.kind if gravest.action.refuses else "", verdict.tier, verdict.action, detector, dry)
         if place.key is not None:
             self._rank(place.key, not verdict.allowed)
-        now = self._now_ns() - self._birth_ns
+        now = self._time()
         if not quiet and not self._records.feed(self._told, self._told + 1, (place.key,), 0, now):
             severity = max(one.severity for one in verdict.reasons)
             kind = verdict.kind or ("would_be_" if dry else "") + str(verdict.action)
@@ -575,7 +583,7 @@ class Guard:
         if judged is None:  # listed, or not inspected
             return ()
         facts, mask = judged
-        now = self._now_ns() - self._birth_ns
+        now = self._time()
         first, last = self._response_rules
         found: list[Found] = []
         if first != last:
@@ -666,7 +674,7 @@ class Guard:
 
     def _late(self, request: Request, found: Found) -> None:
         """Evidence of a detector that ran behind."""
-        now = self._now_ns() - self._birth_ns
+        now = self._time()
         place = place_of(request.address)
         facts = self._reader.read(request, place)
         self._lose_reputation([found], facts, now)
@@ -701,7 +709,7 @@ class Guard:
         if seconds is not None and (isinstance(seconds, bool) or not 0 < seconds <= 30 * 86_400):
             raise ValueError(f"seconds={shown(seconds)} must be more than 0 and at most 2592000 (30 days)")
         whom = self._whom(value, kind)
-        now = self._now_ns() - self._birth_ns
+        now = self._time()
         left = self._ban(
             whom, seconds or 3600.0, reason if reason in self._bans.reasons else "by hand", now, seconds is not None
         )
@@ -713,7 +721,7 @@ class Guard:
 
     def unban(self, value: str, kind: str = "address") -> bool:
         """Ends a ban, by its value or its id; whether there was one. A later ban is longer all the same."""
-        now = self._now_ns() - self._birth_ns
+        now = self._time()
         if kind == "id":
             try:
                 key = int(value, 16)
@@ -754,7 +762,7 @@ class Guard:
 
     def _apply(self, changes: list[Change]) -> None:
         """What other instances have told."""
-        now = self._now_ns() - self._birth_ns
+        now = self._time()
         for one in changes:
             if one.kind == "ban":
                 until_ms = int((one.until - self._wall_ns / 1e9) * 1000)
@@ -777,14 +785,14 @@ class Guard:
     def emergency_on(self) -> bool:
         """Whether limits are those of an emergency now."""
         until, manual = self._records.emergency
-        return manual == 1 or (manual == 0 and self._now_ns() - self._birth_ns < until)
+        return manual == 1 or (manual == 0 and self._time() < until)
 
     # ---- what is known ----
 
     def assess(self, address: str) -> Assessment:
         """What is known about an address; counts nothing. ValueError for what is no address."""
         _, key = self._whom(address, "address")
-        now = self._now_ns() - self._birth_ns
+        now = self._time()
         place = place_of(address)
         facts = self._reader.read(Request(address), place)
         reputation = NEUTRAL
@@ -836,7 +844,7 @@ class Guard:
         """Counts a connection and says what each strategy of `tracking` has counted, whatever that means for it."""
         if self._tracker is None:
             raise ValueError("the guard's configuration has no tracking=")
-        now = self._now_ns() - self._birth_ns
+        now = self._time()
         facts = self._reader.read(Request(ip, ja4=ja4), place_of(ip))
         self._records.feed(self._tracker.first, self._tracker.last, facts, _ALL, now)
         return self._tracker.metrics(self._records, facts, now)
@@ -846,7 +854,7 @@ class Guard:
         from HIGH on convicts, for 3600 s at first. Not to be called beside `inspect`, which does the same."""
         if self.config.bypass is None:
             raise ValueError("the guard's configuration has no bypass=")
-        now = self._now_ns() - self._birth_ns
+        now = self._time()
         facts = self._reader.read(request, place_of(request.address))
         mask = self._conditions.of(
             request, facts, self._conditions.request_states(request, facts, 0), self._condition_failed
@@ -883,7 +891,7 @@ class Guard:
 
     def status(self) -> dict[str, Any]:
         """Everything that an operator looks at, as plain values; addresses are masked."""
-        now = self._now_ns() - self._birth_ns
+        now = self._time()
         until, manual = self._records.emergency
         counts = self.events.counts()
         ranked = sorted(self._top.items(), key=lambda item: -item[1][0])[:20]
