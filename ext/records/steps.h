@@ -30,11 +30,14 @@ static inline uint64_t ps_leaky_level(uint64_t word, uint64_t leak_ns, uint64_t 
     return (word - now + leak_ns - 1) / leak_ns;
 }
 
+/* Threads may pour in another order than they read the time: so much later another's time may be, and never as much as a unit. */
+#define PS_LEAKY_SLACK_NS UINT64_C(1000000)
+
 /* Pours `units` in. One that would hold more than `capacity` overflows and stays as full as it may be. */
 static inline uint64_t ps_leaky_pour(uint64_t word, uint64_t capacity, uint64_t leak_ns, uint64_t now, uint64_t units, bool *over) {
     uint64_t empty = word & PS_QUIET || word < now ? now : word;
-    uint64_t most = now + capacity * leak_ns;
-    *over = units > capacity || empty + units * leak_ns > most;
+    uint64_t most = now + capacity * leak_ns, slack = leak_ns / 2 < PS_LEAKY_SLACK_NS ? leak_ns / 2 : PS_LEAKY_SLACK_NS;
+    *over = units > capacity || empty + units * leak_ns > most + slack;
     return *over ? most : empty + units * leak_ns;
 }
 

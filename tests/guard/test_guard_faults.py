@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -211,18 +209,10 @@ def test_no_feed_evicts_the_allow_list(tmp_path: Path) -> None:
 
 
 def test_nothing_is_unpickled_or_fetched() -> None:
-    """No module of the guard imports pickle, or what could fetch something."""
-    code = (
-        "import sys; import penstock.guard, penstock.guard.admin; "
-        "print([m for m in ('pickle', 'urllib.request', 'http.client', 'requests') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-S", "-c", f"import site; site.main(); {code}"], capture_output=True, text=True)
-    folder = Path(penstock.guard.__file__).parent
-    assert done.returncode == 0, done.stderr
-    for source in folder.rglob("*.py"):
-        text = source.read_text()
-        assert "import pickle" not in text, source
-        assert "urllib.request" not in text, source
+    """No module of the guard reads pickles, or has what could fetch something."""
+    for source in Path(penstock.guard.__file__).parent.rglob("*.py"):
+        for word in ("import pickle", "urllib.request", "http.client", "import requests", "marshal"):
+            assert word not in source.read_text(), source
 
 
 def test_a_refused_request_is_answered() -> None:

@@ -29,7 +29,9 @@ def guarding(config: Any = None, **settings: Any) -> Iterator[tuple[Guard, Manua
         guard.close()
 
 
-def ask(guard: Guard, address: str | None = ADDRESS, path: str = "/", *, status: int | None = None, **fields: Any) -> Verdict:
+def ask(
+    guard: Guard, address: str | None = ADDRESS, path: str = "/", *, status: int | None = None, **fields: Any
+) -> Verdict:
     """One request; where it is allowed and `status` is given, answered so."""
     request = Request(address, path=path, **({"headers": BROWSER} | fields))
     verdict = guard.inspect(request)
