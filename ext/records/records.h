@@ -158,8 +158,8 @@ static inline uint64_t ps_record_rest(const ps_rule *rule, uint64_t word, uint64
     if (word & PS_QUIET)
         end = word & PS_TIME_MOST;
     else if (rule->kind == PS_KIND_WINDOW) {
-        uint64_t at = ps_window_at(word, rule->bits, rule->span_ns, now);
-        return ps_window_count(at, rule->bits) ? (ps_third(at, rule->bits, 0) ? 3 : ps_third(at, rule->bits, 1) ? 2 : 1) * rule->span_ns : 0;
+        uint64_t at = ps_thirds_at(word, rule->bits, rule->span_ns, now);
+        return ps_thirds_count(at, rule->bits) ? (ps_third(at, rule->bits, 0) ? 3 : ps_third(at, rule->bits, 1) ? 2 : 1) * rule->span_ns : 0;
     } else if (rule->kind == PS_KIND_PULSE) {
         uint64_t gap = ((now / 1000000) - (word >> 32)) & PS_PULSE_TIME_MASK;
         return gap * 1000000 < rule->span_ns ? rule->span_ns - gap * 1000000 : 0;
@@ -268,7 +268,7 @@ static inline ps_outcome_of_rule ps_record_event(ps_asked *asked, uint64_t numbe
         uint64_t word = ps_record_word(&records->table, key);
         uint64_t count = word & PS_QUIET                  ? 0
                          : rule->kind == PS_KIND_LEAKY    ? ps_leaky_level(word, rule->span_ns, now)
-                                                          : ps_window_count(ps_window_at(word, rule->bits, rule->span_ns, now), rule->bits);
+                                                          : ps_thirds_count(ps_thirds_at(word, rule->bits, rule->span_ns, now), rule->bits);
         counts[number] = outcome.count = count;
         if (ps_is_quiet(word, now))
             return outcome;
@@ -289,8 +289,8 @@ static inline ps_outcome_of_rule ps_record_event(ps_asked *asked, uint64_t numbe
             next = ps_leaky_pour(word, rule->capacity, rule->span_ns, now, units, &outcome.over);
             outcome.count = outcome.over ? rule->capacity + 1 : ps_leaky_level(next, rule->span_ns, now);
         } else if (rule->kind == PS_KIND_WINDOW) {
-            next = ps_window_add(ps_window_at(word, rule->bits, rule->span_ns, now), rule->bits, units);
-            outcome.count = ps_window_count(next, rule->bits);
+            next = ps_thirds_add(ps_thirds_at(word, rule->bits, rule->span_ns, now), rule->bits, units);
+            outcome.count = ps_thirds_count(next, rule->bits);
             outcome.over = outcome.count > rule->capacity;
         } else {
             next = ps_pulse_beat(word, rule->span_ns, now);
@@ -317,7 +317,7 @@ static inline uint64_t ps_record_count(const ps_records *records, uint64_t numbe
         return 0;
     switch (rule->kind) {
     case PS_KIND_LEAKY: return ps_leaky_level(word, rule->span_ns, now);
-    case PS_KIND_WINDOW: return ps_window_count(ps_window_at(word, rule->bits, rule->span_ns, now), rule->bits);
+    case PS_KIND_WINDOW: return ps_thirds_count(ps_thirds_at(word, rule->bits, rule->span_ns, now), rule->bits);
     case PS_KIND_PULSE: return ps_pulse_of(word).events;
     default: return 0;
     }

@@ -60,7 +60,7 @@ static inline uint64_t ps_third(uint64_t word, unsigned bits, unsigned age) { re
 
 /* The word as it is at `now`: thirds that are over have moved on. A word of a later third (another thread's newer
  * reading of the time) stays as it is. */
-static inline uint64_t ps_window_at(uint64_t word, unsigned bits, uint64_t third_ns, uint64_t now) {
+static inline uint64_t ps_thirds_at(uint64_t word, unsigned bits, uint64_t third_ns, uint64_t now) {
     unsigned all = PS_THIRDS * bits;
     uint64_t mask = (UINT64_C(1) << (62 - all)) - 1, index = now / third_ns & mask, counts = 0;
     if (word && !(word & PS_QUIET)) {
@@ -73,12 +73,12 @@ static inline uint64_t ps_window_at(uint64_t word, unsigned bits, uint64_t third
     return index << all | counts;
 }
 
-static inline uint64_t ps_window_count(uint64_t word, unsigned bits) {
+static inline uint64_t ps_thirds_count(uint64_t word, unsigned bits) {
     return ps_third(word, bits, 0) + ps_third(word, bits, 1) + ps_third(word, bits, 2);
 }
 
-/* `word` is one of ps_window_at. A full third stays full: it is above every capacity. */
-static inline uint64_t ps_window_add(uint64_t word, unsigned bits, uint64_t units) {
+/* `word` is one of ps_thirds_at. A full third stays full: it is above every capacity. */
+static inline uint64_t ps_thirds_add(uint64_t word, unsigned bits, uint64_t units) {
     uint64_t room = ps_third_most(bits) - ps_third(word, bits, 0);
     return word + (units < room ? units : room);
 }

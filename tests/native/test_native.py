@@ -60,6 +60,7 @@ PROGRAMS = {
     "shared": Program([], "3 300000 1", "3 20000 2", "4 5000000 3", True),
     "segment": Program([], "4 300 1", "3 60 2", "6 20000 3", False),
     "threads": Program([], "40 50", "40 50", "60 20000", True),
+    "records": Program([], "4 20000 1", "3 4000 2", "8 1000000 3", True),
     "forest": Program([], "4 20000 1", "3 6000 2", "8 1000000 3", True),
     "clock": Program([], "8 1000", "8 300", "16 60000", True),
     "scan": Program([], "20000 1", "3000 2", "2000000 3", False),
