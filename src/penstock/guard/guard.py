@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from penstock._records import LEAKY, SCORE, Rule
 from penstock.clock import NS, Clock, SystemClock
 from penstock.decision import Decision
-from penstock.errors import PenstockError, shown
+from penstock.errors import PenstockError, SegmentError, shown
 from penstock.guard import bypass, ddos, probing, tracking
 from penstock.guard.agents import Agents, Paths
 from penstock.guard.bans import BANNING, KINDS, TIGHT, Ban, BanBook, Placed
@@ -910,7 +910,7 @@ class Guard:
             },
             "health": {
                 "in_path": self._in_path,
-                "shared": self.shared,
+                "shared": self._shared_state(),
                 "redis": "off" if self._exchange is None else self._exchange.state(),
                 "geoip": "off" if self._geo is None else self._geo.state,
                 "feeds": self._lists.feeds(),
@@ -925,6 +925,16 @@ class Guard:
                 "memory": self._records.bytes,
             },
         }
+
+    def _shared_state(self) -> str | None:
+        """The segment's path, with what is wrong with it."""
+        if self.shared is None:
+            return None
+        try:
+            self._records.check()
+        except SegmentError as error:
+            return f"{self.shared}: {error}"
+        return self.shared
 
     def close(self) -> None:
         """Ends what runs in the background. Bans and counts of a shared guard stay in its segment."""
