@@ -18,7 +18,7 @@ pytest.importorskip("redis")
 
 from penstock.errors import SyncError
 from penstock.guard.events import pseudonym
-from penstock.guard.exchange import PENDING_MOST, Change, Exchange, _read_entry
+from penstock.guard.exchange import PENDING_MOST, Change, Exchange, _is_over, _read_entry
 
 NOWHERE = "redis://127.0.0.1:1/0"
 KEY = "0123456789abcdef"
@@ -104,8 +104,33 @@ def test_what_is_theirs_by_now_is_not_told_again(alone: Exchange) -> None:
     alone.tell(Change("allow", "192.0.2.1"))
     alone._take([own_entry(alone), entry([1, "unban", KEY, 0, 0, ""])])
     time.sleep(0.06)
-    alone._tell_again()
+    alone._tell_again(True)
     assert [own.change.kind for own in alone._pending.values()] == ["allow"]
+
+
+def test_what_is_taken_back_is_told_whatever_its_time(alone: Exchange) -> None:
+    alone.tell(Change("unban", KEY, time.time() - 5))
+    assert not [own for own in alone._pending.values() if _is_over(own.change)]
+    own_entry(alone)
+    alone._tell_again(False)
+    assert not alone._pending
+    alone._tell_again(True)
+    assert [own.change.kind for own in alone._pending.values()] == ["unban"]
+
+
+def test_a_change_that_cannot_be_applied_fails_alone() -> None:
+    found: list[str] = []
+
+    def apply(changes: list[Change]) -> None:
+        for change in changes:
+            if change.key == "bad":
+                raise ValueError("not an address")
+            found.append(change.key)
+
+    exchange = Exchange(NOWHERE, "guard", apply)
+    exchange._take([entry([1, "deny", "bad", 0, 0, ""], [2, "deny", "192.0.2.1", 0, 0, ""])])
+    assert found == ["192.0.2.1"]
+    exchange.close()
 
 
 def test_bans_that_are_over_are_not_applied(alone: Exchange, found: list[Change]) -> None:

@@ -163,7 +163,7 @@ def test_redis_restarts_empty(own: Server, make: Make) -> None:
     one.tell(ban(2))
     one.tell(Change("deny", "198.51.100.9"))
     until("all heard", lambda: len(heard_two) == 3)
-    two.tell(Change("unban", f"{2:016x}"))
+    two.tell(Change("unban", f"{2:016x}", time.time()))
     until("the unban", lambda: len(heard_one) == 1)
     own.restart()
     until("the loss was seen", lambda: one.counts().lost == two.counts().lost == 1)

@@ -74,12 +74,14 @@ WORD_MOST, REASON_MOST, ENTRY_MOST = 64, 200, 65_536
 
 KINDS = frozenset({"ban", "unban", "allow", "deny", "remove"})
 _BANS = frozenset({"ban", "unban"})
+_TAKEN_BACK = frozenset({"unban", "remove"})
 
 
 class Change(NamedTuple):
     """What one instance tells the others. kind: "ban", "unban", "allow", "deny" or "remove" (from either list). key: a
-    fingerprint (16 hex digits), or for the lists the entry, at most 64 characters. until: seconds since the Unix epoch,
-    0 for an entry without end; offences: how often it was banned; reason: at most 200 characters are told."""
+    fingerprint (16 hex digits), or for the lists the entry, at most 64 characters. until: seconds since the Unix epoch
+    when a ban or an entry ends, 0 for an entry without end; offences: how often it was banned; reason: at most 200
+    characters are told."""
 
     kind: str
     key: str
@@ -110,8 +112,9 @@ class Exchange:
 
     redis: a URL (redis://, rediss://, unix://) or a client of redis-py, of which the settings are used. name: of the
     guard; instances of one name share. apply: called in the thread with the changes of others, in order; bans that are
-    over are left out. secret: at least 16 bytes, the same in all instances, which `self.secret` is drawn from; without
-    one, from the name alone. every: seconds between two beats, 0.05 to 60.
+    over are left out. Changes may come twice, and if it raises they come again one by one. secret: at least 16 bytes,
+    the same in all instances, which `self.secret` is drawn from; without one, from the name alone. every: seconds
+    between two beats, 0.05 to 60.
 
     Connects in the background and starts without Redis, with one line in the log. Raises SyncError for a URL or client
     that cannot work or without the package redis; ValueError or TypeError for a name or secret.
@@ -217,9 +220,10 @@ class Exchange:
         await self._agree(way)
         await self._read(way)
         now = time.monotonic()
-        if not self._told_again or now >= self._again_at:  # after the reading, which says what is others' by now
+        lost = not self._told_again
+        if lost or now >= self._again_at:  # after the reading, which says what is others' by now
             self._told_again, self._again_at = True, now + AGAIN_S * (0.9 + random.random() / 5)
-            self._tell_again()
+            self._tell_again(lost)
             await self._ask(way, "EXPIRE", self._epoch_key, LIFE_S)
         if await self._send(way):
             await self._ask(way, "EXPIRE", self._stream, LIFE_S)
@@ -261,13 +265,13 @@ class Exchange:
                 log.warning("guard %r: Redis has lost what was told; it is told again", self.name)
             self._epoch, self._cursor, self._told_again = epoch, "0-0", False
 
-    def _tell_again(self) -> None:
-        """Queues what was told here and still holds."""
+    def _tell_again(self, lost: bool) -> None:
+        """Queues what was told here and still holds; what was taken back only where others may tell it again."""
         with self._lock:
             for about, own in list(self._kept.items()):
                 if _is_over(own.change):
                     del self._kept[about]
-                elif about not in self._pending:
+                elif about not in self._pending and (lost or own.change.kind not in _TAKEN_BACK):
                     self._queue(about, own.change)
 
     async def _send(self, way: Single | Cluster) -> bool:
@@ -333,14 +337,21 @@ class Exchange:
         if not found:
             return
         self._applied += len(found)
+        if not self._applies(found) and len(found) > 1:
+            for change in found:  # so that one that cannot be applied fails alone
+                self._applies([change])
+
+    def _applies(self, changes: list[Change]) -> bool:
         try:
-            self._apply(found)
+            self._apply(changes)
         except Exception as error:  # of the guard's or the user's; the exchange goes on
             self._failed += 1
             kind = type(error).__name__
             if kind not in self._failures and len(self._failures) < 100:
                 self._failures.add(kind)
                 log.error("guard %r: applying changes raised %s (logged once for each kind)", self.name, kind)
+            return False
+        return True
 
     def _drop_unread(self, about: tuple[str, str], own: _Own) -> None:
         """Held: the lock. `own` will not be read back, or need not be."""
@@ -398,7 +409,7 @@ def _about(change: Change) -> tuple[str, str]:
 
 
 def _is_over(change: Change) -> bool:
-    return change.until != 0 and change.until <= time.time()
+    return change.kind not in _TAKEN_BACK and change.until != 0 and change.until <= time.time()
 
 
 def _checked(change: object) -> Change:
