@@ -136,7 +136,7 @@ def test_a_flood_of_one_client_does_not_make_it_forget_the_others() -> None:
     for _ in range(100_000):
         anomaly.score(flood, "flood")
     fresh = random.Random(7)
-    assert sum(anomaly.score(ordinary(fresh), learn=False) >= THRESHOLD for _ in range(5_000)) / 5_000 < 0.05
+    assert sum(anomaly.score(ordinary(fresh), learn=False) >= THRESHOLD for _ in range(5_000)) / 5_000 < 0.1
 
 
 def test_one_client_alone_is_learned_too() -> None:

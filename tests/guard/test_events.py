@@ -117,6 +117,19 @@ def test_no_clear_address_is_logged_or_kept(caplog: pytest.LogCaptureFixture) ->
     events.close()
 
 
+def test_an_address_is_hashed_as_it_is_given_and_hidden_in_texts_without_its_kind() -> None:
+    events = Events(secret=SECRET)
+    evidence = Evidence("flood", HIGH, f"from {ADDRESS}", key=f"ip:{ADDRESS}")
+    events.emit("ban", HIGH, f"ip:{ADDRESS}", evidence=[evidence], path=f"/?from={ADDRESS}")
+    assert events.flush(20)
+    (event,) = events.recent()
+    name = pseudonym(SECRET, f"ip:{ADDRESS}")
+    assert (event.address, event.path) == (name, f"/?from={name}")
+    assert event.evidence[0][2:6] == (f"from {name}", 0, 0, f"ip:{name}")
+    assert events.forget(name) == 1
+    events.close()
+
+
 def test_the_log_is_structured(caplog: pytest.LogCaptureFixture) -> None:
     events = Events(secret=SECRET)
     with caplog.at_level(logging.DEBUG, "penstock.guard"):

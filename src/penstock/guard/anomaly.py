@@ -32,8 +32,8 @@ FEATURES = (
     "agent_length",
     "failure_share",
 )
-"""What a request's row is made of; each in 0 .. 1, lengths and counts by their logarithm. Odd signs quote, bracket or join;
-switches are changes between letters, digits and signs; escapes are %XX and signs that are not ASCII."""
+"""What a request's row is made of; each in 0 .. 1, lengths and counts by their logarithm. Odd signs quote, bracket or
+join; switches are changes between letters, digits and signs; escapes are %XX and signs that are not ASCII."""
 assert len(FEATURES) == SHAPE_COLUMNS
 
 THRESHOLD = 0.7
@@ -44,8 +44,8 @@ _EXPECTED = ("user-agent", "accept", "accept-language", "accept-encoding")
 
 
 class Learned(NamedTuple):
-    """trained: whether there are scores other than 0. shown: rows that might have been learned; learned: those that were;
-    both lossy where threads count at once. memory: bytes, which do not grow."""
+    """trained: whether there are scores other than 0. shown: rows that might have been learned; learned: those that
+    were; both lossy where threads count at once. memory: bytes, which do not grow."""
 
     trained: bool
     shown: int
@@ -125,8 +125,8 @@ class Anomaly:
 def row_of(request: Request, failure_share: float = 0.0) -> tuple[float, ...]:
     """A request's shape, a number for each of FEATURES.
 
-    failure_share: of the client's answers so far, the part that were errors, 0 to 1. At most 4,096 signs of each text are
-    looked at, with one layer of %XX undone; lengths are of the whole.
+    failure_share: of the client's answers so far, the part that were errors, 0 to 1. At most 4,096 signs of each text
+    are looked at, with one layer of %XX undone; lengths are of the whole.
     """
     return shape(*_asked(request), failure_share)
 

@@ -282,16 +282,17 @@ class Events:
 
     def _event(self, seen: _Seen) -> Event:
         def clean(text: str, most: int = TEXT_MOST) -> str:
-            if seen.address and seen.address in text:
-                text = text.replace(seen.address, address)
+            if bare and bare in text:
+                text = text.replace(seen.address, address).replace(bare, address)
             return printable(text, most)
 
         address = pseudonym(self.secret, seen.address) if seen.address else ""
+        bare = seen.address.removeprefix("ip:")
         evidence = tuple(
             one._replace(
                 detector=clean(one.detector, WORD_MOST),
                 detail=clean(one.detail),
-                key=self._key(one.key),
+                key=f"ip:{address}" if address and one.key in (seen.address, f"ip:{bare}") else self._key(one.key),
                 findings=one.findings[:EVIDENCE_MOST],
             )
             for one in seen.evidence
