@@ -2,7 +2,7 @@
  *
  * IPv4 is four decimal numbers of at most three digits without leading zeros; octal, hexadecimal, short forms and a lone
  * number are refused, since readers differ about them. IPv6 is as in RFC 4291, 2.2; a zone ("%eth0") says on which link
- * and not who, and is stripped; ::ffff:a.b.c.d is the IPv4 address that it carries. Brackets and ports are not read here. */
+ * and not who, and is stripped, if it is of printable ASCII; ::ffff:a.b.c.d is the IPv4 address that it carries. Brackets and ports are not read here. */
 #ifndef PENSTOCK_ADDRESS_PARSE_H
 #define PENSTOCK_ADDRESS_PARSE_H
 
@@ -135,8 +135,11 @@ static inline bool ps_read_address(const char *text, size_t count, ps_address *o
     const char *zone = (const char *)memchr(text, '%', count);
     if (zone) {
         size_t named = count - (size_t)(zone - text) - 1;
-        if (named == 0 || memchr(zone + 1, '%', named) || memchr(zone + 1, '/', named))
+        if (named == 0)
             return false;
+        for (const char *sign = zone + 1; sign < zone + 1 + named; sign++)
+            if (*sign <= ' ' || *sign >= 0x7f || *sign == '%' || *sign == '/') /* a byte above 127 is one or the other */
+                return false;
         count = (size_t)(zone - text);
     }
     ps_number number;

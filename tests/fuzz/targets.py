@@ -9,6 +9,7 @@ files    log files, compressed and damaged: read, or refused with one kind of er
 history  a history of calls, native and reference: the same answers and errors
 saved    files of saved limiters, damaged and forged: refused with one kind of error, or the same to both engines
 segment  segments' files, damaged and forged: refused with one kind of error, or looked at without harm
+feeds    lists of addresses against ipaddress; words: literals and expressions against plain search (matching.py)
 
 numbers and decisions, the targets of the core in C, are core.c.
 """
@@ -31,6 +32,7 @@ from typing import Any
 TESTS = Path(__file__).parent.parent
 sys.path[:0] = [str(TESTS / "fuzz"), str(TESTS / "parity"), str(TESTS)]
 
+import matching  # noqa: E402
 import numpy  # noqa: E402
 from choices import Fuzzed  # noqa: E402
 from engines import SECRET, engine_of, make_engine, manual_clock  # noqa: E402
@@ -456,3 +458,7 @@ def limited(ops: Iterable[Any], most: int) -> Iterable[Any]:
         if number >= most:
             return
         yield op
+
+
+target(matching.feeds)
+target(matching.words)

@@ -4,6 +4,7 @@
  *   lines cut anywhere are the same lines; the automaton finds what memcmp at every place finds.
  *
  * Arguments: rounds, seed. */
+#define _GNU_SOURCE 1 /* memmem */
 #include "address/feed.h"
 #include "scan/automaton.h"
 #include "testing.h"
@@ -34,6 +35,15 @@ static ps_number draw_number(uint64_t *x, bool six) {
     return number;
 }
 
+/* Groups with colons between them, about as many as an address has, and at times four numbers with dots at its end. */
+static size_t draw_groups(uint64_t *x, char *out) {
+    uint64_t groups = 5 + draw_below(x, 5), gap = draw_below(x, 14);
+    size_t count = 0;
+    for (uint64_t i = 0; i < groups; i++)
+        count += (size_t)sprintf(out + count, i == gap ? ":%x:" : "%x:", (unsigned)draw_below(x, draw_below(x, 9) ? 65536 : 65600));
+    return draw_below(x, 2) ? count - 1 : count + (size_t)sprintf(out + count, "1.2.3.%u", (unsigned)draw_below(x, 260));
+}
+
 static bool same(ps_number a, ps_number b) { return ps_number_compare(a, b) == 0; }
 
 static void addresses(uint64_t *x) {
@@ -48,7 +58,7 @@ static void addresses(uint64_t *x) {
     CHECK(read.six == six ? same(read.number, number) : six && read.mapped, "%.*s is another", (int)count, text);
     free(copy);
     char *any = (char *)malloc(160);
-    count = draw_text(x, any, 159, "0123456789abcdef::::....%%-/");
+    count = draw_below(x, 2) ? draw_groups(x, any) : draw_text(x, any, 159, "0123456789abcdef::::....%%-/");
     copy = exact(any, count);
     ps_entry entry;
     if (ps_read_entry(copy, count, &entry) == PS_TAKEN) {
@@ -58,7 +68,12 @@ static void addresses(uint64_t *x) {
         CHECK(length < PS_ENTRY_TEXT && ps_read_entry(own, length, &again) == PS_TAKEN, "%.*s is not read", (int)length, own);
         CHECK(same(entry.first, again.first) && same(entry.last, again.last), "%.*s is another", (int)length, own);
     }
-    (void)ps_read_address(copy, count, &read);
+    if (ps_read_address(copy, count, &read)) {
+        size_t colons = 0;
+        for (size_t i = 0; i < count; i++)
+            colons += copy[i] == ':';
+        CHECK(memchr(copy, '.', count) || memmem(copy, count, "::", 2) || colons == 7, "%.*s is an address", (int)count, copy);
+    }
     free(copy), free(any);
 }
 
@@ -133,6 +148,9 @@ static void sets(uint64_t *x) {
 static void feeds(uint64_t *x) {
     char *text = (char *)malloc(4000);
     size_t count = draw_text(x, text, 4000, "0123456789..\n\n\n\t add;#/-:");
+    size_t line = 500 + draw_below(x, 30); /* about as long as a line may be */
+    if (line + 2 < count)
+        memset(text + 1, '1', line), text[0] = '\n', text[line + 1] = '\n';
     ps_feed whole, parts;
     memset(&whole, 0, sizeof whole), memset(&parts, 0, sizeof parts);
     whole.level = parts.level = (int64_t)draw_below(x, 3) - 1;
@@ -151,6 +169,8 @@ static void feeds(uint64_t *x) {
     CHECK(whole.lines == parts.lines && whole.taken == parts.taken && whole.below == parts.below && whole.rejected == parts.rejected,
           "lines cut in parts are others");
     CHECK(whole.taken + whole.below + whole.rejected <= whole.lines, "more than there are lines");
+    if (line + 2 < count && line > PS_LINE_MOST && whole.rejected && whole.first[0].line == 2)
+        CHECK(whole.first[0].reason == PS_LONG_LINE, "a long line is read");
     CHECK(whole.texts_used == parts.texts_used && whole.count == whole.taken, "kept otherwise");
     ps_intervals *set = ps_intervals_build(whole.entries, whole.count, whole.texts, whole.texts_used);
     CHECK(set && set->entries <= whole.taken, "the set of a feed");

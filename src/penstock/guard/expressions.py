@@ -17,6 +17,8 @@ _LITERALS_MOST = 16
 _WAYS_MOST = 64
 _DEPTH_MOST = 16
 _LITERAL_LEAST = 2
+LOWER = {upper: upper | 0x20 for upper in range(ord("A"), ord("Z") + 1)}
+"""For str.translate: A to Z in lower case, and nothing else, as the automaton folds."""
 
 
 class Refused(ValueError):
@@ -25,7 +27,7 @@ class Refused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """literals: in lower case; a match contains one of them in some case. plain: the only text that matches, if one."""
+    """literals: a match has one of them, but for the case of A to Z. plain: the only text that matches, if one."""
 
     pattern: str
     literals: tuple[str, ...]
@@ -61,7 +63,7 @@ def read_expression(pattern: str) -> Expression:
     except (re.error, OverflowError, RecursionError) as error:
         raise Refused(f"not an expression ({error})") from None
     only = next(iter(part.exact)) if part.exact and len(part.exact) == 1 and not reader.anchored else None
-    return Expression(pattern, tuple(sorted({one.lower() for one in needed})), only, search)
+    return Expression(pattern, tuple(sorted({one.translate(LOWER) for one in needed})), only, search)
 
 
 class _Reader:
