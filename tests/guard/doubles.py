@@ -77,7 +77,7 @@ def plain(environ: Any, start_response: Any) -> list[bytes]:
 class Ban(NamedTuple):
     id: str
     kind: str
-    value: str
+    value: str | None
     seconds_left: float
     offences: int
     reason: str

@@ -105,6 +105,14 @@ def test_unbanning_the_last_one(browser: Browser, site: Site, url: str) -> None:
     assert browser.run("return document.querySelectorAll('#bans tr').length") == 0
 
 
+def test_a_ban_that_is_known_by_its_id_alone(browser: Browser, site: Site, url: str) -> None:
+    site.guard.list = [Ban("00000000000000a3", "user", None, 60.0, 1, "by hand")]
+    browser.open(url)
+    browser.until("#bans", "user known by a hash alone, 00000000000000a3")
+    browser.click("#bans button")
+    browser.until("#no-bans", "Nobody is banned.")
+
+
 def test_the_emergency_switch(browser: Browser, site: Site, url: str) -> None:
     browser.open(url)
     browser.until("#emergency-now", "Off")

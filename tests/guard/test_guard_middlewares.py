@@ -54,6 +54,11 @@ def run(app: Any, made: dict[str, Any], *received: Message) -> list[Message]:
     return sent
 
 
+def headers_of(start: Message) -> dict[bytes, bytes]:
+    assert len(dict(start["headers"])) == len(start["headers"]), "no header twice"
+    return dict(start["headers"])
+
+
 def environ(body: bytes = b"", **more: Any) -> dict[str, Any]:
     made: dict[str, Any] = {"REMOTE_ADDR": "203.0.113.7", "QUERY_STRING": "q=1"}
     setup_testing_defaults(made)

@@ -48,7 +48,11 @@ class GuardMiddleware:
         with guard.flight(request):
             if guard.body_most and request.method not in BODILESS:
                 receive = await _read_ahead(request, receive, guard.body_most)
-            verdict = scope[VERDICT] = entrance.judge(request)
+            try:
+                verdict = guard.inspect(request)
+            except Exception:
+                verdict = entrance.without()
+            scope[VERDICT] = verdict
             if verdict.delay:
                 with guard.tarpit() as room:
                     if room:
@@ -60,12 +64,14 @@ class GuardMiddleware:
             try:
                 await self.app(scope, receive, watched)
             except Exception:
-                if watched.status == 0:
-                    watched.status = 500  # what the server makes of it
+                watched.status = watched.status or 500  # what the server makes of it
                 raise
             finally:
                 if watched.status:
-                    entrance.tell(request, Response(watched.status, watched.bytes, watched.duration))
+                    try:
+                        guard.observe(request, Response(watched.status, watched.bytes, watched.duration))
+                    except Exception:
+                        guard.failed("observe")
 
     async def _refuse(self, verdict: Verdict, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers in the application's place."""

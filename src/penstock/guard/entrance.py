@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 from penstock.adapters.call import user_of
 from penstock.adapters.identity import Identity, Network
 from penstock.errors import shown
-from penstock.guard.request import Request, Response
 from penstock.guard.responses import respond
 from penstock.guard.verdict import Action, Tier, Verdict
 
@@ -126,24 +125,12 @@ class Entrance:
             self._complained.add(what)
             log.exception("%s (said once)", text)
 
-    def judge(self, request: Request) -> Verdict:
-        """The guard's verdict; where the guard itself fails, what its on_error says."""
-        try:
-            return self.guard.inspect(request)
-        except Exception:
-            if self.guard.failed("inspect"):
-                return Verdict(True)
-            status, headers, body = respond("unavailable")
-            return Verdict(
-                False, Tier.BLOCK, Action.BLOCK, kind="unavailable", status=status, headers=headers, body=body
-            )
-
-    def tell(self, request: Request, response: Response) -> None:
-        """Tells the guard what came of a request; its failure is nobody's who has his answer already."""
-        try:
-            self.guard.observe(request, response)
-        except Exception:
-            self.guard.failed("observe")
+    def without(self) -> Verdict:
+        """The verdict where the guard itself has failed, inside `except`: what its on_error says."""
+        if self.guard.failed("inspect"):
+            return Verdict(True)
+        status, headers, body = respond("unavailable")
+        return Verdict(False, Tier.BLOCK, Action.BLOCK, kind="unavailable", status=status, headers=headers, body=body)
 
     def arrive(self) -> None:
         """Tells the guard that requests do pass here; called at the first."""

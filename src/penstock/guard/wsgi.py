@@ -53,14 +53,18 @@ class GuardWSGI:
         try:
             if guard.body_most and request.method not in BODILESS:
                 _read_ahead(request, environ, guard.body_most)
-            verdict = environ[VERDICT] = entrance.judge(request)
+            try:
+                verdict = guard.inspect(request)
+            except Exception:
+                verdict = entrance.without()
+            environ[VERDICT] = verdict
             if verdict.delay:
                 self._hold(verdict.delay)
             if not verdict.allowed:
                 body = self._refuse(verdict, environ, start_response)
                 flight.__exit__(None, None, None)
                 return body
-            watched = _Watched(entrance, request, flight, start_response, verdict.headers)
+            watched = _Watched(guard, request, flight, start_response, verdict.headers)
         except BaseException:
             flight.__exit__(None, None, None)
             raise
@@ -118,14 +122,14 @@ class _Watched:
     """An application's answer as the server sees it; ends the request once it is closed."""
 
     __slots__ = (
-        "_bytes", "_duration", "_entrance", "_flight", "_headers", "_iterator", "_request", "_since", "_start",
+        "_bytes", "_duration", "_flight", "_guard", "_headers", "_iterator", "_request", "_since", "_start",
         "_status", "body",
     )  # fmt: skip
 
     def __init__(
-        self, entrance: Entrance, request: Request, flight: Any, start_response: StartResponse, headers: Fields
+        self, guard: Guard, request: Request, flight: Any, start_response: StartResponse, headers: Fields
     ) -> None:
-        self._entrance = entrance
+        self._guard = guard
         self._request = request
         self._flight = flight
         self._start = start_response
@@ -181,7 +185,10 @@ class _Watched:
             return
         flight.__exit__(None, None, None)
         if self._status:
-            self._entrance.tell(self._request, Response(self._status, self._bytes, self._duration))
+            try:
+                self._guard.observe(self._request, Response(self._status, self._bytes, self._duration))
+            except Exception:
+                self._guard.failed("observe")
 
 
 def _code(line: str) -> int:
