@@ -224,7 +224,7 @@ PATH_POINTS: Mapping[str, int] = {
 }  # fmt: skip
 
 PATH_RULES: Mapping[str, tuple[str, ...]] = {
-    "w00tw00t": ("/w00tw00t", "/muieblackcat"),
+    "w00tw00t": ("/w00tw00t", "/muieblackcat", "/core/skin/login.aspx"),
     "backdoor": (
         "/0x.php$", "/alfa.php$", "/alfacgiapi/", "/b374k", "/c99.php$", "/c99shell", "/cmd.asp$", "/cmd.aspx$",
         "/cmd.jsp$", "/cmd.php$", "/eval-stdin.php$", "/indoxploit", "/leafmailer", "/marijuana.php$",

@@ -43,7 +43,7 @@ def scenarios(threats: Threats) -> tuple[Scenario, ...]:
             on="response",
             distinct="path",
         ),
-        probe("random_uri", 30, 1, when=("status:404", "not static"), on="response", distinct="target"),
+        probe("random_uri", 30, 1, when=("status:404", "not static"), on="response"),
         probe("crawl", 40, 0.5, when=("not static", "not agent:bot", "not method:POST"), distinct="path"),
         probe("cache_bypass", 40, 0.5, when=("not static", "method:GET"), by=("address", "path"), distinct="target"),
         probe("unauthorised", 5, 10, when="status:401", on="response"),
