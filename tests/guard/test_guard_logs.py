@@ -38,7 +38,7 @@ OURS = {
 """Which scenario of ours stands for which of theirs; two of them a user writes."""
 
 CANARY = Scenario(name="canary", when="prefix:/crowdsec-test-", capacity=0, leak=1, blackhole=300, action=Action.BAN)
-SYMPA = Scenario(name="unknown_actions", distinct="path", capacity=5, window=300, blackhole=300, action=Action.BAN)
+SYMPA = Scenario(name="unknown_actions", distinct="path", capacity=4, window=120, blackhole=300, action=Action.BAN)
 
 
 def stated(folder: Path) -> Counter[tuple[str, str]]:
