@@ -169,7 +169,7 @@ class Guard:
 
         now_ns, wall_ns = self._clock.now_ns(), self._clock.wall_ns()
         state = open_state(
-            rules, config.clients, config.secret, name, sync is not None, clock, now_ns, wall_ns, segment
+            rules, config.clients, self._common_secret(sync), name, sync is not None, clock, now_ns, wall_ns, segment
         )
         self._records, self._birth_ns, self._wall_ns, secret = state
         self._now_ns, self._latest = self._clock.now_ns, 1
@@ -213,7 +213,13 @@ class Guard:
             from penstock.guard.exchange import Exchange  # here, because most guards need no Redis
 
             options = read_sync(sync)
-            self._exchange = Exchange(options.url, name or "guard", self._apply, options.secret)
+            self._exchange = Exchange(options.url, name or "guard", self._apply, self._common_secret(sync))
+
+    def _common_secret(self, sync: str | Client | Sync | None) -> bytes | None:
+        """What was given to key hashes, here or with sync=."""
+        if sync is None or self.config.secret is not None:
+            return self.config.secret
+        return read_sync(sync).secret
 
     def _time(self) -> int:
         """Nanoseconds since the records' birth; where the clock was set back, time stands still."""
