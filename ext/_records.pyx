@@ -238,6 +238,23 @@ cdef class Records:
                 found = (number, ban.until_ms - now_ms, ban.offences, ban.why)
         return found
 
+    def watch(self, tuple facts, uint64_t which, uint64_t tight, uint64_t now):
+        """What has to be known of a request before all else, as bits: 1, emergency mode is on; 2, one of the facts `tight` is
+        marked; 4, there may be a ban on one of `which`, to be asked of `banned`."""
+        cdef ps_commons_of_records *commons = self.records.commons
+        cdef uint64_t manual = ps_load_relaxed(&commons.emergency_manual), now_ms = now // 1000000
+        cdef Py_ssize_t number
+        cdef int found = manual == 1 or (manual == 0 and ps_load_relaxed(&commons.emergency_until) > now)
+        if ps_load_relaxed(&commons.banned) == 0:
+            return found
+        for number in range(PyTuple_GET_SIZE(facts)):
+            if not (which | tight) >> number & 1 or <object>PyTuple_GET_ITEM(facts, number) is None:
+                continue
+            key = ps_record_key(number, fingerprint_of(&self.records.secret, facts[number]))
+            if ps_ban_find(self.records, key).until_ms > now_ms:
+                found |= 2 if tight >> number & 1 else 4
+        return found
+
     def ban_key(self, Py_ssize_t fact, value):
         """The key of a ban, by which other instances of the same secret know it."""
         return ps_record_key(fact, fingerprint_of(&self.records.secret, value))

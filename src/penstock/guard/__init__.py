@@ -18,8 +18,9 @@ from penstock.guard.bans import Ban
 from penstock.guard.config import Config, from_env, sync_from_env
 from penstock.guard.events import Event
 from penstock.guard.facts import is_ja4
-from penstock.guard.guard import Assessment, Guard
+from penstock.guard.guard import Guard
 from penstock.guard.identity import client_address
+from penstock.guard.operations import Assessment
 from penstock.guard.presets import PRESETS
 from penstock.guard.request import Request, Response
 from penstock.guard.scan import Finding, scan

@@ -8,7 +8,7 @@ from typing import Any
 
 from penstock.errors import shown
 from penstock.guard.agents import Agents, Paths
-from penstock.guard.facts import AGENT, PATH, Facts
+from penstock.guard.facts import ADDRESS, AGENT, PATH, Facts
 from penstock.guard.request import Request
 from penstock.guard.scenario import Condition, Scenario
 
@@ -68,6 +68,7 @@ class Conditions:
         self._by: dict[str, list[tuple[int, Callable[[Any], bool]]]] = {}
         self._functions: list[tuple[int, Callable[[Request], object], str, bool]] = []
         self._absent: list[tuple[int, int]] = []
+        self._of_request: list[tuple[int, Callable[[Request, Facts], bool]]] = []
         self.states = dict.fromkeys(STATES, 0)
         self.path = self._cached("path")
         self.agent = self._cached("agent")
@@ -79,11 +80,6 @@ class Conditions:
             return sum(bit for bit, holds in self._by.get(domain, ()) if holds(value))
 
         return functools.lru_cache(_REMEMBERED)(mask)
-
-    @property
-    def uses_any(self) -> bool:
-        """Whether a request has to be looked at for any of them."""
-        return bool(self._by or self._functions)
 
     def bit(self, scenario: Scenario, condition: Condition) -> int:
         """The bit of a condition. ValueError for one that there is not."""
@@ -103,7 +99,7 @@ class Conditions:
         wanted = name == condition
         if domain == "state":
             if wanted:
-                self.states[name] = bit
+                self._know(name, bit)
             else:
                 self._absent.append((self.bit(scenario, name), bit))
             return bit
@@ -113,8 +109,14 @@ class Conditions:
     def state(self, name: str) -> int:
         """The bit of one of STATES, whether a scenario asks for it or not."""
         if not self.states[name]:
-            self.states[name] = self._bits[name] = 1 << len(self._bits)
+            self._bits[name] = 1 << len(self._bits)
+            self._know(name, self._bits[name])
         return self.states[name]
+
+    def _know(self, name: str, bit: int) -> None:
+        self.states[name] = bit
+        if name in _STATE_OF_REQUEST:
+            self._of_request.append((bit, _STATE_OF_REQUEST[name]))
 
     def _read(self, scenario: Scenario, name: str) -> tuple[str, Callable[[Any], bool]]:
         if name in STATES:
@@ -147,12 +149,25 @@ class Conditions:
             " functions, and not before them"
         )
 
-    def of(self, request: Request, facts: Facts, states: int, failed: Callable[[str, bool], None]) -> int:
-        """The bits of a request, `states` (bits) included. failed: told which scenario's function raised."""
-        mask = states | self.path(facts[PATH]) | self.agent(facts[AGENT]) | self.method(request.method)
+    def of(self, request: Request, facts: Facts, mask: int, failed: Callable[[str, bool], None]) -> int:
+        """The bits of a request; `mask` has those that the guard knows. failed: told which scenario's function
+        raised."""
+        for bit, holds in self._of_request:
+            if holds(request, facts):
+                mask |= bit
+        for present, absent in self._absent:
+            if not mask & present:
+                mask |= absent
+        by = self._by
+        if "path" in by:
+            mask |= self.path(facts[PATH])
+        if "agent" in by:
+            mask |= self.agent(facts[AGENT])
+        if "method" in by:
+            mask |= self.method(request.method)
         if request.query:
-            for bit, holds in self._by.get("query", ()):
-                if holds(request.query):
+            for bit, asks in by.get("query", ()):
+                if asks(request.query):
                     mask |= bit
         for bit, function, name, deny in self._functions:
             try:
@@ -162,30 +177,31 @@ class Conditions:
                 failed(name, deny)
         return mask
 
-    def request_states(self, request: Request, facts: Facts, mask: int) -> int:
-        """`mask`, the bits of STATES that were known before, and those that can be read from the request itself."""
-        states = self.states
-        if bit := states["bare"]:
-            fields = request.fields
-            agent = fields.get("user-agent")
-            if not agent or (agent.startswith("Mozilla/") and not ("accept" in fields and "accept-language" in fields)):
-                mask |= bit
-        if bit := states["long_chain"]:
-            lines = request.fields.get("x-forwarded-for")
-            if lines is not None and lines.count(",") >= CHAIN_MOST:
-                mask |= bit
-        if (bit := states["open_proxy"]) and (
-            request.method == "CONNECT" or request.path.startswith(("http://", "https://"))
-        ):
-            mask |= bit
-        if (bit := states["signed_in"]) and request.user is not None:
-            mask |= bit
-        if (bit := states["no_address"]) and facts[0] is None:
-            mask |= bit
-        for present, absent in self._absent:
-            if not mask & present:
-                mask |= absent
-        return mask
+
+def _bare(request: Request, facts: Facts) -> bool:
+    agent = facts[AGENT]
+    if not agent or not isinstance(agent, str):
+        return True
+    return agent.startswith("Mozilla/") and not ("accept" in request.fields and "accept-language" in request.fields)
+
+
+def _long_chain(request: Request, facts: Facts) -> bool:
+    lines = request.fields.get("x-forwarded-for")
+    return lines is not None and lines.count(",") >= CHAIN_MOST
+
+
+def _open_proxy(request: Request, facts: Facts) -> bool:
+    return request.method == "CONNECT" or request.path.startswith(("http://", "https://"))
+
+
+_STATE_OF_REQUEST: dict[str, Callable[[Request, Facts], bool]] = {
+    "bare": _bare,
+    "long_chain": _long_chain,
+    "open_proxy": _open_proxy,
+    "signed_in": lambda request, facts: request.user is not None,
+    "no_address": lambda request, facts: facts[ADDRESS] is None,
+}
+"""Those of STATES that can be read from the request itself."""
 
 
 def is_static(path: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ from penstock.clock import Clock
 from penstock.decision import Decision
 from penstock.guard.facts import ADDRESS, ENDPOINT, Facts
 from penstock.guard.settings import Limits, RateSet
-from penstock.limiter import Limiter, Rates
+from penstock.limiter import Limiter, LimiterMethods, Rates
 from penstock.rate import Concurrency
 from penstock.segment.options import Segment
 from penstock.sync.options import Client, Sync
@@ -42,13 +41,14 @@ class Making(NamedTuple):
 
 class Asked(NamedTuple):
     """One limit: its name, the number of the fact it is by (None: one for all), the prefix of paths it is for, the most
-    that a request may cost."""
+    that a request may cost, the limiter's check."""
 
     name: str
     fact: int | None
     prefix: str | None
     limiter: Limiter
     most: int
+    check: Callable[[str | int | bytes, int], Decision]
 
 
 class Refusal(NamedTuple):
@@ -84,7 +84,7 @@ class LimitSet:
         for place, rate in enumerate(several):
             limiter = making.limiter(name if len(several) == 1 else f"{name}-{place}", rate)
             most = left(limiter, f"{name} that nobody has")
-            found.append(Asked(name if prefix is None else prefix, fact, prefix, limiter, most))
+            found.append(Asked(name if prefix is None else prefix, fact, prefix, limiter, most, limiter.check))
         return found
 
     def _for(self, facts: Facts) -> Iterator[tuple[Asked, str | int | bytes]]:
@@ -100,19 +100,28 @@ class LimitSet:
     def ask(self, facts: Facts, cost: int) -> tuple[Refusal | None, Decision | None]:
         """Takes `cost` from every limit that is for the request, or from none: (who refuses, the tightest of those that
         admit)."""
-        taken: list[tuple[Asked, str | int | bytes, int]] = []
+        asked = self._asked
+        if self._by_endpoint and isinstance(endpoint := facts[ENDPOINT], str):
+            asked = [*asked, *self._by_endpoint.get(endpoint, ())]
         tightest: Decision | None = None
-        for one, key in self._for(facts):
-            units = cost if cost == 1 else min(cost, one.most)
-            decision = one.limiter.check(key, units)
-            if not decision:
-                for other, its, many in taken:
-                    other.limiter.refund(its, many)
+        for place, one in enumerate(asked):
+            key = "all" if one.fact is None else facts[one.fact]
+            if key is None:
+                continue
+            decision = one.check(key, cost if cost == 1 else min(cost, one.most))
+            if not decision[0]:
+                self._give_back(asked[:place], facts, cost)
                 return Refusal(one.name, decision), None
-            taken.append((one, key, units))
-            if tightest is None or decision.remaining < tightest.remaining:
+            if tightest is None or decision[2] < tightest[2]:  # remaining
                 tightest = decision
         return None, tightest
+
+    @staticmethod
+    def _give_back(asked: list[Asked], facts: Facts, cost: int) -> None:
+        for one in asked:
+            key = "all" if one.fact is None else facts[one.fact]
+            if key is not None:
+                one.limiter.refund(key, min(cost, one.most))
 
     def remaining(self, facts: Facts) -> dict[str, int]:
         """What each limit has left for these facts, by its name and rate; takes nothing."""
@@ -149,7 +158,7 @@ class Flights:
     def __init__(self, most: int, in_emergency: int, making: Making) -> None:
         self.most, self.in_emergency = most, in_emergency or most
         self._limiter = making.limiter("flights", Concurrency(most), sync=False)
-        self._process = os.getpid()
+        self._release = super(LimiterMethods, self._limiter).release  # nobody waits for a flight to end
 
     def begin(self, key: str, emergency: bool) -> bool:
         """Whether there is room for one more; then it must be ended."""
@@ -159,7 +168,7 @@ class Flights:
         return limiter.hit(key)
 
     def end(self, key: str) -> None:
-        self._limiter.release(key)
+        self._release(key)
 
     def count(self, key: str) -> int:
         return self.most - left(self._limiter, key)

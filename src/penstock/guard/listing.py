@@ -33,7 +33,7 @@ class SharedLists:
 
     def judge(self, address: str | None) -> Listed | None:
         """What lists an address, if anything."""
-        if self._records.generation != self._seen:
+        if self._path is not None and self._records.generation != self._seen:
             self._take()
         return None if address is None else self._lists.judge(address)
 

@@ -14,6 +14,7 @@ from penstock.limiter import Rates
 from penstock.rate import TokenBucket
 
 RateSet = Rates | Sequence[Rates]
+_EVERYONE, _USER, _ADDRESS = TokenBucket(100, 1, 1000), TokenBucket(10, 1, 100), TokenBucket(20, 1, 200)
 OnError = Literal["local", "allow", "deny"]
 
 
@@ -67,9 +68,9 @@ class Limits(Settings):
     told here, "allow" or "deny".
     """
 
-    everyone: RateSet | None = TokenBucket(100, 1, 1000)
-    user: RateSet | None = TokenBucket(10, 1, 100)
-    address: RateSet | None = TokenBucket(20, 1, 200)
+    everyone: RateSet | None = _EVERYONE
+    user: RateSet | None = _USER
+    address: RateSet | None = _ADDRESS
     endpoints: Mapping[str, RateSet] = field(default_factory=dict)
     facts: Mapping[str, RateSet] = field(default_factory=dict)
     strict: int = 4
