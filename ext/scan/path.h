@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#define PS_PATH_PADDING 200 /* no name has so many of one letter; what cuts names off is fed with them */
+
 typedef struct {
     uint8_t bytes[PS_WINDOW + 1];
     uint16_t from[PS_WINDOW + 1];
@@ -102,20 +104,23 @@ static inline void ps_path_run(const ps_path_scan *scan, uint32_t start, uint32_
     const ps_path *path = scan->path;
     const uint8_t *bytes = path->bytes;
     int climbs = 0, here = 0, wide = 0, slashes = 0, most_slashes = 0, depth = 0, lowest = 0;
-    uint32_t dots = 0, most_dots = 0, last_climb = end;
+    uint32_t dots = 0, most_dots = 0, same = 0, last_climb = end;
+    bool padded = false, stuck = false; /* one letter over and over; /.. and then a sign that no name begins with */
     for (uint32_t i = start; i <= end; i++) {
         uint8_t c = i < end ? bytes[i] : '/';
         if (c == '.') {
             dots++;
             continue;
         }
+        same = i > start && c == bytes[i - 1] ? same + 1 : 0;
+        padded |= same >= PS_PATH_PADDING;
         bool begins = i - dots == start || bytes[i - dots - 1] == '/';
         if (dots > most_dots)
             most_dots = dots;
         if (c == '/' && i > start && !begins)
             depth++;
-        if (c == '/' && i > start && begins && !dots && bytes[i - 1] != '/')
-            depth++;
+        if (begins && dots == 2 && i > start + 2 && c != '/' && !ps_is_word(c) && c != '-' && c < 0x80)
+            stuck = true;
         if (c == '/' && begins && dots) {
             bool walled = i < end || i - dots > start; /* a slash on one side at least */
             if (dots == 1 && i < end)
@@ -144,7 +149,7 @@ static inline void ps_path_run(const ps_path_scan *scan, uint32_t start, uint32_
         bool sure = (climbs > 1 && (first || rooted)) || climbs > 2 || (lowest < 0 && (first || rooted));
         ps_path_find(scan, sure ? PS_PATH_CLIMB : PS_PATH_ONE_CLIMB, start, last_climb);
     }
-    if (wide > 1 || here > 2 || (rooted && first && most_dots > 5) ||
+    if (wide > 1 || here > 2 || (rooted && first && (most_dots > 5 || stuck || padded)) ||
         (first && most_slashes > 3 && start + (uint32_t)most_slashes < end))
         ps_path_find(scan, PS_PATH_DOTS, start, end);
     if (ps_path_wrapped(path, start, end))

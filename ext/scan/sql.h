@@ -26,8 +26,12 @@ enum {
 #define PS_SQL_DEPTH 4  /* parentheses looked into */
 
 /* Of tokens before the first and behind the last there are none. */
-static inline int ps_sql_is(const ps_sql *sql, int i) { return i >= 0 && i < sql->count ? sql->tokens[i].is : SQL_NONE; }
-static inline int ps_sql_flags(const ps_sql *sql, int i) { return i >= 0 && i < sql->count ? sql->tokens[i].flags : 0; }
+static inline int ps_sql_is(const ps_sql *sql, int i) {
+    return (uint32_t)i < (uint32_t)sql->count ? sql->tokens[(uint32_t)i].is : SQL_NONE;
+}
+static inline int ps_sql_flags(const ps_sql *sql, int i) {
+    return (uint32_t)i < (uint32_t)sql->count ? sql->tokens[(uint32_t)i].flags : 0;
+}
 
 static inline void ps_sql_find(const ps_sql_scan *scan, int rule, int first, int last) {
     const ps_sql *sql = scan->sql;
