@@ -21,7 +21,7 @@ static inline void ps_command_words(ps_words *words) {
     ps_words_add(
         words,
         "ls cp mv rm pwd chmod chown chgrp mkdir rmdir ln uname whoami ifconfig ipconfig netstat wget curl nc ncat netcat tftp "
-        "scp nslookup dig traceroute tracert nmap ping6 fping cmd powershell pwsh "
+        "scp nslookup dig traceroute tracert nmap ping6 fping powershell pwsh "
         "tasklist taskkill systeminfo wmic certutil bitsadmin regsvr32 rundll32 mshta cscript wscript schtasks net1 awk gawk "
         "sed grep egrep fgrep xargs useradd usermod adduser visudo sudo crontab getent lsof lscpu lsblk dmesg df du printenv "
         "tee nohup chroot mkfifo mknod xxd objdump gdb busybox uptime hostname arp "
@@ -30,7 +30,7 @@ static inline void ps_command_words(ps_words *words) {
     ps_words_add(words, "id ps sh w dir env set ver bash zsh ksh csh tcsh dash", COMMAND_SHORT);
     ps_words_add(
         words,
-        "cat cut find sort head tail more less kill who echo sleep date time host last man make top split touch test true "
+        "cmd cat cut find sort head tail more less kill who echo sleep date time host last man make top split touch test true "
         "false type copy move del erase net start service mail strings which read ping passwd printf python php ruby node "
         "python2 python3 perl lua gcc cc mysql psql sqlite3 vim vi nano apt yum dpkg rpm telnet ssh ftp "
         "java tar zip unzip gzip finger reboot shutdown halt mount export source exec eval su reg attrib tree diff patch "
@@ -101,8 +101,9 @@ static inline int ps_command_arguments(const ps_text *text, uint32_t at) {
         dots += dot;
         digits += ps_is_digit(c);
     }
-    if (signs && (dots != 1 || signs > 1 || digits + 1 != at - start))
-        return ARGUMENTS_SHAPED; /* 3.10 is a number */
+    bool version = dots == signs && ps_is_digit(text->bytes[start]) && !(dots == 3 && digits + 3 == at - start);
+    if (signs && !version) /* 3.10 and 1.7.0_65 are none, 127.0.0.1 is */
+        return ARGUMENTS_SHAPED;
     if (digits && digits == at - start) {
         while (at < text->length && ps_is_space(text->bytes[at]))
             at++;

@@ -11,15 +11,16 @@
 #include "words.h"
 #include <stdbool.h>
 
-enum { HTML_ACTIVE = 1, HTML_EVENT, HTML_ATTRIBUTE, HTML_CALL };
+enum { HTML_ACTIVE = 1, HTML_LOADED, /* active with an attribute: alone it is a word */ HTML_EVENT, HTML_ATTRIBUTE, HTML_CALL };
 
 static inline void ps_html_words(ps_words *words) {
-    ps_words_add(
-        words,
-        "script style iframe frame frameset object embed applet meta link base xml xss svg vmlframe layer ilayer bgsound "
-        "isindex import noscript set animate animatetransform animatemotion animatecolor handler listener foreignobject "
-        "event-source xsl implementation vml rect image feimage portal marquee plaintext xmp",
-        HTML_ACTIVE);
+    ps_words_add(words,
+                 "script style iframe frameset embed applet svg vmlframe ilayer bgsound isindex xss noscript animatetransform "
+                 "animatemotion animatecolor foreignobject event-source xsl feimage marquee plaintext xmp",
+                 HTML_ACTIVE);
+    ps_words_add(words,
+                 "frame object meta link base xml layer import set animate handler listener implementation vml rect image portal",
+                 HTML_LOADED);
     ps_words_add(
         words,
         "onabort onactivate onafterprint onafterupdate onanimationcancel onanimationend onanimationiteration "
@@ -263,7 +264,12 @@ static inline void ps_html_tag(ps_html_scan *scan, uint32_t at) {
     }
     uint64_t hash, local;
     uint32_t end = ps_html_name(text, name, &hash, &local);
-    if (ps_words_get(scan->words, hash) == HTML_ACTIVE || ps_words_get(scan->words, local) == HTML_ACTIVE) {
+    int is = ps_words_get(scan->words, hash);
+    is = is ? is : ps_words_get(scan->words, local);
+    bool given = false; /* an attribute */
+    for (uint32_t i = end; is == HTML_LOADED && i < n && i < end + PS_HTML_VALUE && text->bytes[i] != '>'; i++)
+        given |= text->bytes[i] == '=';
+    if (is == HTML_ACTIVE || given) {
         ps_html_find(scan, PS_XSS_TAG, at, end);
         return;
     }

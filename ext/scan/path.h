@@ -152,13 +152,16 @@ static inline void ps_path_run(const ps_path_scan *scan, uint32_t start, uint32_
     if (wide > 1 || here > 2 || (rooted && first && (most_dots > 5 || stuck || padded)) ||
         (first && most_slashes > 3 && start + (uint32_t)most_slashes < end))
         ps_path_find(scan, PS_PATH_DOTS, start, end);
+    bool local =
+        end > start + 7 && memcmp(bytes + start, "file://", 7) == 0 && bytes[start + 7] != '/'; /* beside, not at the root */
     if (ps_path_wrapped(path, start, end))
-        ps_path_find(scan, first ? PS_PATH_WRAPPER : PS_PATH_MENTION, start, end);
+        ps_path_find(scan, first && !local ? PS_PATH_WRAPPER : PS_PATH_MENTION, start, end);
     if (end - start >= 5 && bytes[end - 1] == '}' && rooted) {
         static const char *const BLANKS[] = {"{file}", "{path}", "{filename}", "{filepath}"};
         for (unsigned i = 0; i < sizeof BLANKS / sizeof *BLANKS; i++) {
             uint32_t length = (uint32_t)strlen(BLANKS[i]);
-            if (end - start > length && memcmp(bytes + end - length, BLANKS[i], length) == 0)
+            if (end - start > length && bytes[end - length - 1] != '#' && bytes[end - length - 1] != '$' &&
+                memcmp(bytes + end - length, BLANKS[i], length) == 0)
                 ps_path_find(scan, PS_PATH_BLANK, start, end);
         }
     }

@@ -586,6 +586,9 @@ static inline void ps_sql_balanced(const ps_sql_scan *scan) {
             i++;
             continue;
         }
+        if (is == SQL_COMPARE && ps_sql_byte(scan, i) == '<' && ps_sql_is(sql, i + 1) == SQL_WORD &&
+            ps_sql_is(sql, i + 2) == SQL_COMPARE)
+            return; /* "<tag>" */
         if (is == SQL_COMPARE || is == SQL_BARS || is == SQL_LOGIC_SIGN) {
             tests++;
             i++;

@@ -5,6 +5,14 @@
 from __future__ import annotations
 
 HARMLESS = r"""
+"<name>"
+shell;prompt;command;cmd;
+file://../crates/parser
+Mozilla/5.0 (compatible; bot; amd64 Linux 3.16.0-4-amd64; java 1.7.0_65; Europe/en) http://example.com/bot.html
+<base> and <link> are tags
+<object object at 0x7f0c>
+<set of numbers>
+<import token>
 "The rest is silence" -- William Shakespeare
 Supports Python 3.8 and 3.9; it drops 3.7
 (Python 2: unicode; Python 3: str)
