@@ -247,7 +247,7 @@ static inline void ps_sql_condition(const ps_sql_scan *scan, int i) {
         int next = ps_sql_is(sql, end), paren = a & IS_PAREN, before = sql->tokens[i].is;
         bool sure = next == SQL_TAIL || (next == SQL_SEMICOLON && end == sql->count - 1 && before != SQL_BARS) ||
                     next == SQL_UNION || (before == SQL_HAVING && (paren || next != SQL_NONE)) ||
-                    (scan->quote && (paren || a & IS_VARIABLE)) || (paren && a & IS_VARIABLE);
+                    (scan->quote && (paren || a & IS_VARIABLE || before == SQL_LOGIC_SIGN)) || (paren && a & IS_VARIABLE);
         ps_sql_find(scan, sure ? PS_SQL_CONDITION : PS_SQL_WEAK_CONDITION, i, end - 1);
     }
 }
@@ -361,7 +361,7 @@ static inline int ps_sql_statement(const ps_sql_scan *scan, int i, int *last) {
             return 3;
         return next == SQL_WORD && third == SQL_TAIL ? 2 : 0;
     case SQL_EXEC:
-        if (next == SQL_WEAPON || next == SQL_VARIABLE || flags & SQL_DOTTED)
+        if (next == SQL_WEAPON || next == SQL_VARIABLE || flags & SQL_DOTTED || (flags & SQL_SCORED && third == SQL_STRING))
             return 3;
         if (next == SQL_OPEN || (next == SQL_STRING && !(flags & SQL_GLUED)))
             return 2;
@@ -386,7 +386,7 @@ static inline int ps_sql_statement(const ps_sql_scan *scan, int i, int *last) {
         return next == SQL_DECLARE || next == SQL_GOTO || flags & SQL_CALLS || (next == SQL_WORD && flags & SQL_SCORED) ? 2 : 0;
     case SQL_CALL: return flags & SQL_CALLS ? 2 : 0;
     case SQL_SET: return next == SQL_VARIABLE && (third == SQL_COMPARE || third == SQL_ASSIGN) ? 3 : 0;
-    case SQL_GRANT: return next >= SQL_WORD && third >= SQL_WORD && ps_sql_is(sql, i + 3) >= SQL_WORD ? 1 : 0;
+    case SQL_GRANT: return next >= SQL_WORD && third >= SQL_WORD;
     case SQL_LOAD: return next == SQL_DATA && third == SQL_DATA ? 3 : 0;
     case SQL_PRINT: return (next == SQL_STRING && !(flags & SQL_GLUED)) || next == SQL_VARIABLE ? 2 : 0;
     case SQL_GOTO:
@@ -404,7 +404,8 @@ static inline void ps_sql_start(const ps_sql_scan *scan, int i) {
     int last, sure = ps_sql_statement(scan, i, &last), is = sql->tokens[i].is, before = ps_sql_is(sql, i - 1);
     if (sure == 0)
         return;
-    if (before == SQL_SEMICOLON && (sure >= 2 || scan->quote)) {
+    bool counted = i == 2 && sql->tokens[0].is == SQL_NUMBER; /* a number, and then a statement */
+    if (before == SQL_SEMICOLON && (sure >= 2 || scan->quote || counted)) {
         ps_sql_find(scan, PS_SQL_STACKED, i - 1, last);
     } else if (sure == 3) {
         ps_sql_find(scan,

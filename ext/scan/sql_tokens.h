@@ -29,7 +29,7 @@ static inline void ps_sql_words(ps_words *words) {
         {"select", SQL_SELECT}, {"union intersect except minus", SQL_UNION}, {"all any some", SQL_ALL},
         {"distinct distinctrow high_priority sql_no_cache", SQL_DISTINCT}, {"from", SQL_FROM}, {"where", SQL_WHERE},
         {"having", SQL_HAVING}, {"group", SQL_GROUP}, {"order", SQL_ORDER}, {"by", SQL_BY}, {"limit offset", SQL_LIMIT},
-        {"into", SQL_INTO}, {"outfile dumpfile", SQL_OUTFILE}, {"insert", SQL_INSERT}, {"update", SQL_UPDATE}, {"set", SQL_SET},
+        {"into", SQL_INTO}, {"outfile dumpfile", SQL_OUTFILE}, {"insert merge", SQL_INSERT}, {"update", SQL_UPDATE}, {"set", SQL_SET},
         {"delete", SQL_DELETE}, {"drop", SQL_DROP}, {"create", SQL_CREATE}, {"alter", SQL_ALTER}, {"truncate", SQL_TRUNCATE},
         {"table database function view index user trigger schema login role sequence temporary", SQL_OBJECT},
         {"exec execute", SQL_EXEC}, {"declare", SQL_DECLARE}, {"waitfor", SQL_WAITFOR}, {"delay", SQL_DELAY}, {"if", SQL_IF},
