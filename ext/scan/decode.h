@@ -27,16 +27,18 @@ static const struct {
 
 /* A character below 128, also when it is written wide or with a slash of another alphabet; 0 for what means nothing here. */
 static inline int ps_narrow(uint32_t code) {
-    if (code < 0x80) return (int)code;
-    if (code >= 0xff01 && code <= 0xff5e) return (int)(code - 0xfee0);
+    if (code < 0x80)
+        return (int)code;
+    if (code >= 0xff01 && code <= 0xff5e)
+        return (int)(code - 0xfee0);
     switch (code) {
     case 0xa0: case 0x2000: case 0x2002: case 0x2003: case 0x2009: case 0x202f: case 0x3000: return ' ';
     case 0x2044: case 0x2215: case 0x29f8: return '/';
     case 0x2216: case 0x29f5: return '\\';
     case 0x2024: case 0xfe52: return '.';
     case 0x2018: case 0x2019: case 0x02b9: case 0x02bc: case 0x2032: return '\'';
-    case 0x2039: case 0x3008: case 0xfe64: return '<';
-    case 0x203a: case 0x3009: case 0xfe65: return '>';
+    case 0xbc: case 0x2039: case 0x3008: case 0xfe64: return '<';
+    case 0xbe: case 0x203a: case 0x3009: case 0xfe65: return '>';
     default: return -1;
     }
 }
@@ -47,7 +49,8 @@ static inline uint32_t ps_hex_number(const ps_text *in, uint32_t at, uint32_t mo
     *number = 0;
     for (; count < most && at + count < in->length; count++) {
         int digit = ps_hex(in->bytes[at + count]);
-        if (digit < 0) break;
+        if (digit < 0)
+            break;
         *number = *number << 4 | (uint32_t)digit;
     }
     return count;
@@ -62,14 +65,17 @@ static inline uint32_t ps_entity(const ps_text *in, uint32_t at, uint32_t *code)
         uint32_t first = i += hex, number = 0;
         for (; i < in->length && i < first + 12; i++) {
             int digit = ps_hex(in->bytes[i]);
-            if (digit < 0 || (!hex && digit > 9)) break;
+            if (digit < 0 || (!hex && digit > 9))
+                break;
             number = number > 0x10ffff ? number : number * (hex ? 16 : 10) + (uint32_t)digit;
         }
-        if (i == first) return 0;
+        if (i == first)
+            return 0;
         *code = number;
     } else {
         uint32_t k = 0, names = sizeof PS_ENTITIES / sizeof *PS_ENTITIES;
-        if (i >= in->length || !ps_is_letter(in->bytes[i])) return 0;
+        if (i >= in->length || !ps_is_letter(in->bytes[i]))
+            return 0;
         for (; k < names; k++) {
             uint32_t length = (uint32_t)strlen(PS_ENTITIES[k].name);
             if (ps_at(in, i, PS_ENTITIES[k].name) && i + length < in->length && in->bytes[i + length] == ';') {
@@ -77,7 +83,8 @@ static inline uint32_t ps_entity(const ps_text *in, uint32_t at, uint32_t *code)
                 break;
             }
         }
-        if (k == names) return 0;
+        if (k == names)
+            return 0;
         *code = PS_ENTITIES[k].stands_for;
     }
     return i + (i < in->length && in->bytes[i] == ';') - at;
@@ -87,10 +94,12 @@ static inline uint32_t ps_entity(const ps_text *in, uint32_t at, uint32_t *code)
 static inline uint32_t ps_multibyte(const ps_text *in, uint32_t at, int *narrow) {
     uint8_t lead = in->bytes[at];
     uint32_t length = lead >= 0xfc ? 6 : lead >= 0xf8 ? 5 : lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 0;
-    if (length == 0 || at + length > in->length) return 0;
+    if (length == 0 || at + length > in->length)
+        return 0;
     uint32_t code = lead & (0x7fu >> length);
     for (uint32_t i = 1; i < length; i++) {
-        if ((in->bytes[at + i] & 0xc0) != 0x80) return 0;
+        if ((in->bytes[at + i] & 0xc0) != 0x80)
+            return 0;
         code = code << 6 | (in->bytes[at + i] & 0x3fu);
     }
     *narrow = ps_narrow(code);
@@ -152,9 +161,12 @@ static inline bool ps_decode(const ps_text *in, ps_layer *out, ps_text *text, bo
 }
 
 static inline int ps_base64_digit(uint8_t c) {
-    if (c >= 'A' && c <= 'Z') return c - 'A';
-    if (c >= 'a' && c <= 'z') return c - 'a' + 26;
-    if (c >= '0' && c <= '9') return c - '0' + 52;
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
     return c == '+' || c == '-' || c == ' ' ? 62 : c == '/' || c == '_' ? 63 : -1; /* a space: a plus that was decoded */
 }
 
@@ -164,16 +176,20 @@ static inline int ps_base64_digit(uint8_t c) {
 static inline bool ps_decode_base64(const ps_text *in, ps_layer *out, ps_text *text) {
     uint32_t end = in->length, length = 0, bits = 0, held = 0;
     uint16_t has = 0;
-    while (end && (in->bytes[end - 1] == '=' || ps_is_space(in->bytes[end - 1]))) end--;
-    if (end < PS_BASE64_LEAST || end % 4 == 1) return false;
+    while (end && (in->bytes[end - 1] == '=' || ps_is_space(in->bytes[end - 1])))
+        end--;
+    if (end < PS_BASE64_LEAST || end % 4 == 1)
+        return false;
     for (uint32_t i = 0; i < end; i++) {
         int digit = ps_base64_digit(in->bytes[i]);
-        if (digit < 0) return false;
+        if (digit < 0)
+            return false;
         bits = bits << 6 | (uint32_t)digit;
         held += 6;
         if (held >= 8) {
             uint8_t c = (uint8_t)(bits >> (held -= 8));
-            if (c >= 0x80 || (c < ' ' && c != '\n' && c != '\r' && c != '\t')) return false;
+            if (c >= 0x80 || (c < ' ' && c != '\n' && c != '\r' && c != '\t'))
+                return false;
             has |= ps_class_of(c);
             out->bytes[length] = c;
             out->from[length++] = ps_origin(in, i);

@@ -88,16 +88,20 @@ typedef struct {
 /* Each rule is told once; what is beyond PS_FINDINGS still counts its points. */
 static inline void ps_find(ps_findings *found, int rule, uint32_t start, uint32_t end) {
     const ps_rule *is = &PS_RULE_TABLE[rule];
-    if (is->level > found->paranoia) return;
+    if (is->level > found->paranoia)
+        return;
     for (int i = 0; i < found->count; i++)
-        if (found->items[i].rule == rule) return;
+        if (found->items[i].rule == rule)
+            return;
     found->points[is->kind] += is->points;
-    if (found->count < PS_FINDINGS) found->items[found->count++] = (ps_finding){start, end, (uint16_t)rule};
+    if (found->count < PS_FINDINGS)
+        found->items[found->count++] = (ps_finding){start, end, (uint16_t)rule};
 }
 
 static inline int ps_convicted(const ps_findings *found) {
     int points = 0;
-    for (int kind = 0; kind < PS_KINDS; kind++) points += found->points[kind];
+    for (int kind = 0; kind < PS_KINDS; kind++)
+        points += found->points[kind];
     return points >= PS_CONVICTS;
 }
 

@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#define PS_PATH_PADDING 200 /* no name has so many of one letter; what cuts names off is fed with them */
+
 typedef struct {
     uint8_t bytes[PS_WINDOW + 1];
     uint16_t from[PS_WINDOW + 1];
@@ -28,8 +30,8 @@ static const char *const PS_PATH_FILES[] = {
 };
 
 static inline bool ps_path_cuts(uint8_t c) {
-    return ps_is_space(c) || c == '"' || c == '\'' || c == '=' || c == '(' || c == ')' || c == '<' || c == '>' || c == ',' || c == ';' ||
-           c == '?' || c == '&' || c == '|' || c == '`' || c == '[' || c == ']';
+    return ps_is_space(c) || c == '"' || c == '\'' || c == '=' || c == '(' || c == ')' || c == '<' || c == '>' || c == ',' ||
+           c == ';' || c == '?' || c == '&' || c == '|' || c == '`' || c == '[' || c == ']';
 }
 
 static inline void ps_path_read(const ps_text *text, ps_path *path) {
@@ -44,6 +46,9 @@ static inline void ps_path_read(const ps_text *text, ps_path *path) {
                 i += 3;
             }
         }
+        if (c == ';' && n > 1 && path->bytes[n - 1] == '.' && path->bytes[n - 2] == '.' && i < text->length &&
+            text->bytes[i] == '/')
+            path->from[n] = (uint16_t)i++, c = '/'; /* ..;/ is ../ to some servers */
         path->bytes[n] = c == '\\' ? '/' : ps_lower(c);
     }
     path->length = n;
@@ -55,13 +60,16 @@ static inline uint32_t ps_path_named(const ps_path *path, uint32_t at, uint32_t 
     for (; *name; name++) {
         if (*name == '/') {
             bool any = false;
-            while (at < end && path->bytes[at] == '/') {
+            while (at < end &&
+                   (path->bytes[at] == '/' || (any && path->bytes[at] == '.' && at + 1 < end && path->bytes[at + 1] == '/'))) {
                 at++;
                 any = true;
             }
-            if (!any && !loose) return 0;
+            if (!any && !loose)
+                return 0;
         } else {
-            if (at >= end || path->bytes[at] != (uint8_t)*name) return 0;
+            if (at >= end || path->bytes[at] != (uint8_t)*name)
+                return 0;
             at++;
         }
     }
@@ -79,10 +87,14 @@ static inline void ps_path_find(const ps_path_scan *scan, int rule, uint32_t sta
 }
 
 static inline bool ps_path_wrapped(const ps_path *path, uint32_t at, uint32_t end) {
-    static const char *const WRAPPERS[] = {"file:/", "php:/", "expect:/", "zip:/", "phar:/", "glob:/", "gopher:/", "dict:/", "netdoc:/", "compress.zlib:/", "compress.bzip2:/", "data:/", "ogg:/", "rar:/"};
+    static const char *const WRAPPERS[] = {
+        "file:/", "php:/", "expect:/", "zip:/", "phar:/", "glob:/", "gopher:/", "dict:/", "netdoc:/",
+        "compress.zlib:/", "compress.bzip2:/", "data:/", "ogg:/", "rar:/",
+    };
     for (unsigned i = 0; i < sizeof WRAPPERS / sizeof *WRAPPERS; i++) {
         uint32_t length = (uint32_t)strlen(WRAPPERS[i]);
-        if (at + length < end && memcmp(path->bytes + at, WRAPPERS[i], length) == 0 && path->bytes[at + length] == '/') return true;
+        if (at + length < end && memcmp(path->bytes + at, WRAPPERS[i], length) == 0 && path->bytes[at + length] == '/')
+            return true;
     }
     return false;
 }
@@ -92,30 +104,40 @@ static inline void ps_path_run(const ps_path_scan *scan, uint32_t start, uint32_
     const ps_path *path = scan->path;
     const uint8_t *bytes = path->bytes;
     int climbs = 0, here = 0, wide = 0, slashes = 0, most_slashes = 0, depth = 0, lowest = 0;
-    uint32_t dots = 0, most_dots = 0, last_climb = end;
+    uint32_t dots = 0, most_dots = 0, same = 0, last_climb = end;
+    bool padded = false, stuck = false; /* one letter over and over; /.. and then a sign that no name begins with */
     for (uint32_t i = start; i <= end; i++) {
         uint8_t c = i < end ? bytes[i] : '/';
         if (c == '.') {
             dots++;
             continue;
         }
+        same = i > start && c == bytes[i - 1] ? same + 1 : 0;
+        padded |= same >= PS_PATH_PADDING;
         bool begins = i - dots == start || bytes[i - dots - 1] == '/';
-        if (dots > most_dots) most_dots = dots;
-        if (c == '/' && i > start && !begins) depth++;
-        if (c == '/' && i > start && begins && !dots && bytes[i - 1] != '/') depth++;
+        if (dots > most_dots)
+            most_dots = dots;
+        if (c == '/' && i > start && !begins)
+            depth++;
+        if (begins && dots == 2 && i > start + 2 && c != '/' && !ps_is_word(c) && c != '-' && c < 0x80)
+            stuck = true;
         if (c == '/' && begins && dots) {
             bool walled = i < end || i - dots > start; /* a slash on one side at least */
-            if (dots == 1 && i < end) here++;
+            if (dots == 1 && i < end)
+                here++;
             if (dots == 2 && walled) {
                 climbs++;
                 last_climb = i;
-                if (--depth < lowest) lowest = depth;
+                if (--depth < lowest)
+                    lowest = depth;
             }
-            if (dots >= 3 && walled) wide += 1 + (dots > 3 && i < end);
+            if (dots >= 3 && walled)
+                wide += 1 + (dots > 3 && i < end);
         }
         if (c == '/' && i < end) {
             slashes++;
-            if (slashes > most_slashes && (i < start + (uint32_t)slashes)) most_slashes = slashes;
+            if (slashes > most_slashes && (i < start + (uint32_t)slashes))
+                most_slashes = slashes;
         } else {
             slashes = 0;
         }
@@ -127,25 +149,34 @@ static inline void ps_path_run(const ps_path_scan *scan, uint32_t start, uint32_
         bool sure = (climbs > 1 && (first || rooted)) || climbs > 2 || (lowest < 0 && (first || rooted));
         ps_path_find(scan, sure ? PS_PATH_CLIMB : PS_PATH_ONE_CLIMB, start, last_climb);
     }
-    if (wide > 1 || here > 2 || (rooted && first && most_dots > 5) || (first && most_slashes > 3 && start + (uint32_t)most_slashes < end))
+    if (wide > 1 || here > 2 || (rooted && first && (most_dots > 5 || stuck || padded)) ||
+        (first && most_slashes > 3 && start + (uint32_t)most_slashes < end))
         ps_path_find(scan, PS_PATH_DOTS, start, end);
-    if (ps_path_wrapped(path, start, end)) ps_path_find(scan, first ? PS_PATH_WRAPPER : PS_PATH_MENTION, start, end);
+    bool local =
+        end > start + 7 && memcmp(bytes + start, "file://", 7) == 0 && bytes[start + 7] != '/'; /* beside, not at the root */
+    if (ps_path_wrapped(path, start, end))
+        ps_path_find(scan, first && !local ? PS_PATH_WRAPPER : PS_PATH_MENTION, start, end);
     if (end - start >= 5 && bytes[end - 1] == '}' && rooted) {
         static const char *const BLANKS[] = {"{file}", "{path}", "{filename}", "{filepath}"};
         for (unsigned i = 0; i < sizeof BLANKS / sizeof *BLANKS; i++) {
             uint32_t length = (uint32_t)strlen(BLANKS[i]);
-            if (end - start > length && memcmp(bytes + end - length, BLANKS[i], length) == 0) ps_path_find(scan, PS_PATH_BLANK, start, end);
+            if (end - start > length && bytes[end - length - 1] != '#' && bytes[end - length - 1] != '$' &&
+                memcmp(bytes + end - length, BLANKS[i], length) == 0)
+                ps_path_find(scan, PS_PATH_BLANK, start, end);
         }
     }
     bool loose = drive || most_dots > 3;
     for (uint32_t i = start; i < end; i++) {
         bool edge = i == start || bytes[i - 1] == '/' || (loose && (bytes[i - 1] == '.' || bytes[i - 1] == ':'));
-        if (!edge || (!ps_is_letter(bytes[i]) && bytes[i] != '.')) continue;
+        if (!edge || (!ps_is_letter(bytes[i]) && bytes[i] != '.'))
+            continue;
         for (unsigned k = 0; k < sizeof PS_PATH_FILES / sizeof *PS_PATH_FILES; k++) {
-            if (PS_PATH_FILES[k][0] != (char)bytes[i]) continue;
+            if (PS_PATH_FILES[k][0] != (char)bytes[i])
+                continue;
             uint32_t stop = ps_path_named(path, i, end, PS_PATH_FILES[k], loose);
-            if (!stop) continue;
-            bool sure = whole && (rooted || climbs || loose || bytes[i] == '.');
+            if (!stop)
+                continue;
+            bool sure = whole && (rooted || climbs || loose || bytes[i] == '.' || (i == start && strchr(PS_PATH_FILES[k], '/')));
             ps_path_find(scan, sure || (first && climbs) ? PS_PATH_FILE : PS_PATH_MENTION, start, stop);
             return;
         }
@@ -154,26 +185,35 @@ static inline void ps_path_run(const ps_path_scan *scan, uint32_t start, uint32_
 
 static inline void ps_scan_path(const ps_text *text, uint32_t has, ps_path *path, ps_findings *found) {
     ps_path_scan scan = {text, path, found};
-    if (!(has & (PS_HAS_SLASH | PS_HAS_DOT | PS_HAS_DIGIT | PS_HAS_ESCAPE))) return;
+    if (!(has & (PS_HAS_SLASH | PS_HAS_DOT | PS_HAS_DIGIT | PS_HAS_ESCAPE)))
+        return;
     if (!(has & PS_HAS_SLASH)) { /* then only dots in a row matter, or slashes written as 0x2f */
         bool worth = false;
         for (uint32_t i = 1; i < text->length && !worth; i++)
             worth = (text->bytes[i] == '.' && text->bytes[i - 1] == '.') || (text->bytes[i] == ':' && i == 1) ||
                     ((text->bytes[i] | 0x20) == 'x' && text->bytes[i - 1] == '0') || text->bytes[i] == 0;
-        if (!worth && !(has & PS_HAS_COLON)) return;
+        if (!worth && !(has & PS_HAS_COLON))
+            return;
     }
     ps_path_read(text, path);
     uint32_t n = path->length, start = 0;
-    while (n && ps_is_space(path->bytes[n - 1]) && path->bytes[n - 1]) n--;
-    while (start < n && ps_is_space(path->bytes[start])) start++;
+    while (n && ps_is_space(path->bytes[n - 1]) && path->bytes[n - 1])
+        n--;
+    while (start < n && ps_is_space(path->bytes[start]))
+        start++;
     uint32_t begin = start;
     for (uint32_t i = start; i <= n; i++) {
-        if (i < n && !ps_path_cuts(path->bytes[i])) continue;
-        if (i > start) ps_path_run(&scan, start, i, start == begin && (i == n || path->bytes[i] == 0), start == begin || path->bytes[start - 1] == '=');
+        if (i < n && !ps_path_cuts(path->bytes[i]))
+            continue;
+        if (i > start)
+            ps_path_run(&scan, start, i, start == begin && (i == n || path->bytes[i] == 0),
+                        start == begin || path->bytes[start - 1] == '=');
         if (i + 1 < n && path->bytes[i] == 0 && path->bytes[i + 1] == '.' && i > begin) {
             uint32_t end = i + 2;
-            while (end < n && ps_is_word(path->bytes[end])) end++;
-            if (end == n && end > i + 3 && end < i + 8) ps_path_find(&scan, PS_PATH_NUL, begin, end);
+            while (end < n && ps_is_word(path->bytes[end]))
+                end++;
+            if (end == n && end > i + 3 && end < i + 8)
+                ps_path_find(&scan, PS_PATH_NUL, begin, end);
         }
         start = i + 1;
     }

@@ -29,7 +29,7 @@ static inline void ps_sql_words(ps_words *words) {
         {"select", SQL_SELECT}, {"union intersect except minus", SQL_UNION}, {"all any some", SQL_ALL},
         {"distinct distinctrow high_priority sql_no_cache", SQL_DISTINCT}, {"from", SQL_FROM}, {"where", SQL_WHERE},
         {"having", SQL_HAVING}, {"group", SQL_GROUP}, {"order", SQL_ORDER}, {"by", SQL_BY}, {"limit offset", SQL_LIMIT},
-        {"into", SQL_INTO}, {"outfile dumpfile", SQL_OUTFILE}, {"insert", SQL_INSERT}, {"update", SQL_UPDATE}, {"set", SQL_SET},
+        {"into", SQL_INTO}, {"outfile dumpfile", SQL_OUTFILE}, {"insert merge", SQL_INSERT}, {"update", SQL_UPDATE}, {"set", SQL_SET},
         {"delete", SQL_DELETE}, {"drop", SQL_DROP}, {"create", SQL_CREATE}, {"alter", SQL_ALTER}, {"truncate", SQL_TRUNCATE},
         {"table database function view index user trigger schema login role sequence temporary", SQL_OBJECT},
         {"exec execute", SQL_EXEC}, {"declare", SQL_DECLARE}, {"waitfor", SQL_WAITFOR}, {"delay", SQL_DELAY}, {"if", SQL_IF},
@@ -64,7 +64,8 @@ static inline void ps_sql_words(ps_words *words) {
         {"current_user current_database current_date current_time current_timestamp localtime localtimestamp utc_date utc_time "
          "utc_timestamp session_user system_user rownum", SQL_CONSTANT},
     };
-    for (unsigned i = 0; i < sizeof LISTS / sizeof *LISTS; i++) ps_words_add(words, LISTS[i].list, LISTS[i].number);
+    for (unsigned i = 0; i < sizeof LISTS / sizeof *LISTS; i++)
+        ps_words_add(words, LISTS[i].list, LISTS[i].number);
 }
 
 enum {
@@ -122,16 +123,20 @@ static inline uint32_t ps_sql_number_end(const ps_text *text, uint32_t at) {
     const uint8_t *bytes = text->bytes;
     uint32_t n = text->length;
     if (bytes[at] == '0' && at + 2 < n && (bytes[at + 1] | 0x20) == 'x' && ps_hex(bytes[at + 2]) >= 0) {
-        for (at += 2; at < n && ps_hex(bytes[at]) >= 0;) at++;
+        for (at += 2; at < n && ps_hex(bytes[at]) >= 0;)
+            at++;
         return at;
     }
-    while (at < n && ps_is_digit(bytes[at])) at++;
+    while (at < n && ps_is_digit(bytes[at]))
+        at++;
     if (at < n && bytes[at] == '.')
-        for (at++; at < n && ps_is_digit(bytes[at]);) at++;
+        for (at++; at < n && ps_is_digit(bytes[at]);)
+            at++;
     if (at + 1 < n && (bytes[at] | 0x20) == 'e') {
         uint32_t e = at + 1 + (bytes[at + 1] == '-' || bytes[at + 1] == '+');
         if (e < n && ps_is_digit(bytes[e]))
-            for (at = e; at < n && ps_is_digit(bytes[at]);) at++;
+            for (at = e; at < n && ps_is_digit(bytes[at]);)
+                at++;
     }
     return at;
 }
@@ -146,23 +151,28 @@ static inline uint32_t ps_sql_word(const ps_words *words, const ps_text *text, u
         uint32_t start = at;
         for (; at < n && ps_sql_name(bytes[at]); at++) {
             hash = ps_hash_step(hash, bytes[at]);
-            if (bytes[at] == '_' || bytes[at] == '$') *flags |= SQL_SCORED;
+            if (bytes[at] == '_' || bytes[at] == '$')
+                *flags |= SQL_SCORED;
         }
         int part = at - start <= 24 && at > start ? ps_words_get(words, ps_hash_end(hash)) : 0;
-        bool more = at + 1 < n && bytes[at] == '.' && (ps_sql_name(bytes[at + 1]) || bytes[at + 1] == '.') &&
-                    !ps_is_digit(bytes[at + 1]);
-        bool procedure = at - start > 3 && ((bytes[start] | 0x20) == 'x' || (bytes[start] | 0x20) == 's') && (bytes[start + 1] | 0x20) == 'p' && bytes[start + 2] == '_';
+        bool more =
+            at + 1 < n && bytes[at] == '.' && (ps_sql_name(bytes[at + 1]) || bytes[at + 1] == '.') && !ps_is_digit(bytes[at + 1]);
+        bool procedure = at - start > 3 && ((bytes[start] | 0x20) == 'x' || (bytes[start] | 0x20) == 's') &&
+                         (bytes[start + 1] | 0x20) == 'p' && bytes[start + 2] == '_';
         if (!(*flags & SQL_DOTTED) && !more) {
-            if (part) *is = part;
+            if (part)
+                *is = part;
         } else if (part == SQL_SYSTEM && !(*flags & SQL_DOTTED)) {
             *is = part;
         } else if (part == SQL_WEAPON && (*flags & SQL_DOTTED ? procedure : *flags & SQL_SCORED)) {
             *is = part; /* dbms_pipe.receive_message, master..xp_cmdshell; time.sleep and benchmark.run are somebody's code */
         }
-        if (!more) return at;
+        if (!more)
+            return at;
         *flags |= SQL_DOTTED;
         at++;
-        if (bytes[at] == '.') at++;
+        if (bytes[at] == '.')
+            at++;
     }
 }
 
@@ -175,7 +185,8 @@ static inline void ps_sql_read(const ps_words *words, const ps_text *text, uint8
     if (quote) {
         i = ps_sql_string_end(text, 0, quote, &closed);
         ps_sql_put(sql, SQL_STRING, 0, i, SQL_AT_HEAD | (closed ? 0 : SQL_OPEN_ENDED));
-        if (!closed) return;
+        if (!closed)
+            return;
         before = i;
     }
     while (i < n) {
@@ -194,15 +205,21 @@ static inline void ps_sql_read(const ps_words *words, const ps_text *text, uint8
                 continue;
             }
             i = ps_sql_word(words, text, i, &is, &flags);
-            if (c == '_' && i < n && (bytes[i] == '\'' || bytes[i] == '"')) continue; /* _latin1'..' */
+            if (c == '_' && i < n && (bytes[i] == '\'' || bytes[i] == '"'))
+                continue; /* _latin1'..' */
             uint32_t ahead = i;
-            while (ahead < n && ps_is_space(bytes[ahead])) ahead++;
-            if (i < n && bytes[i] == '(') flags |= SQL_CALLS;
-            else if (is == SQL_WEAPON && ahead < n && bytes[ahead] == '(') flags |= SQL_CALLS;
-            else if (is != SQL_WORD && i + 1 < n && bytes[i] == '/' && bytes[i + 1] == '*') flags |= SQL_CALLS;
+            while (ahead < n && ps_is_space(bytes[ahead]))
+                ahead++;
+            if (i < n && bytes[i] == '(')
+                flags |= SQL_CALLS;
+            else if (is == SQL_WEAPON && ahead < n && bytes[ahead] == '(')
+                flags |= SQL_CALLS;
+            else if (is != SQL_WORD && i + 1 < n && bytes[i] == '/' && bytes[i + 1] == '*')
+                flags |= SQL_CALLS;
             ps_sql_put(sql, is, start, i, flags);
             sql->words++;
-            if (versioned && is != SQL_WORD) sql->versioned++;
+            if (versioned && is != SQL_WORD)
+                sql->versioned++;
         } else if (ps_is_digit(c) || (c == '.' && ps_is_digit(next))) {
             i = ps_sql_number_end(text, i);
             ps_sql_put(sql, SQL_NUMBER, start, i, glued);
@@ -213,32 +230,39 @@ static inline void ps_sql_read(const ps_words *words, const ps_text *text, uint8
             case '\'': case '"':
                 i = ps_sql_string_end(text, i, c, &closed);
                 is = SQL_STRING;
-                if (!closed) flags |= SQL_OPEN_ENDED;
+                if (!closed)
+                    flags |= SQL_OPEN_ENDED;
                 break;
             case '`':
-                while (i < n && bytes[i] != '`') i++;
+                while (i < n && bytes[i] != '`')
+                    i++;
                 i += i < n;
                 is = SQL_WORD;
                 flags |= SQL_BACK_QUOTED;
                 break;
             case '@':
-                while (i < n && bytes[i] == '@') i++;
+                while (i < n && bytes[i] == '@')
+                    i++;
                 if (i < n && (bytes[i] == '`' || bytes[i] == '\'' || bytes[i] == '"')) {
                     uint8_t mark = bytes[i++];
-                    while (i < n && bytes[i] != mark) i++;
+                    while (i < n && bytes[i] != mark)
+                        i++;
                     i += i < n;
                 } else {
-                    while (i < n && (ps_sql_name(bytes[i]) || bytes[i] == '.')) i++;
+                    while (i < n && (ps_sql_name(bytes[i]) || bytes[i] == '.'))
+                        i++;
                 }
                 is = i > start + 1 ? SQL_VARIABLE : SQL_OTHER;
                 break;
             case '-':
                 is = SQL_OPERATOR;
                 flags |= SQL_UNARY;
-                if (next != '-') break;
+                if (next != '-')
+                    break;
                 /* fall through */
             case '#':
-                while (i < n && bytes[i] != '\n') i++;
+                while (i < n && bytes[i] != '\n')
+                    i++;
                 if (i < n) {
                     sql->line_comments++;
                     continue;
@@ -247,17 +271,21 @@ static inline void ps_sql_read(const ps_words *words, const ps_text *text, uint8
                 break;
             case '/':
                 is = SQL_OPERATOR;
-                if (next != '*') break;
+                if (next != '*')
+                    break;
                 i = start + 2;
                 if (i < n && bytes[i] == '!') {
-                    for (i++; i < n && ps_is_digit(bytes[i]);) i++;
+                    for (i++; i < n && ps_is_digit(bytes[i]);)
+                        i++;
                     versioned = true;
                     continue;
                 }
-                while (i + 1 < n && !(bytes[i] == '*' && bytes[i + 1] == '/')) i++;
+                while (i + 1 < n && !(bytes[i] == '*' && bytes[i + 1] == '/'))
+                    i++;
                 if (i + 1 < n) {
                     i += 2;
-                    if (before == start) sql->inline_comments++;
+                    if (before == start)
+                        sql->inline_comments++;
                     before = i;
                     continue;
                 }
@@ -272,7 +300,10 @@ static inline void ps_sql_read(const ps_words *words, const ps_text *text, uint8
                 }
                 is = SQL_OPERATOR;
                 break;
-            case '+': case '~': is = SQL_OPERATOR; flags |= SQL_UNARY; break;
+            case '+': case '~':
+                is = SQL_OPERATOR;
+                flags |= SQL_UNARY;
+                break;
             case '%': case '^': is = SQL_OPERATOR; break;
             case '!':
                 if (next == '=' || next == '<' || next == '>') {
@@ -303,17 +334,22 @@ static inline void ps_sql_read(const ps_words *words, const ps_text *text, uint8
                     i++;
                     is = SQL_OPERATOR;
                 } else {
-                    while (i < n && i < start + 3 && (bytes[i] == '=' || bytes[i] == '>')) i++;
+                    while (i < n && i < start + 3 && (bytes[i] == '=' || bytes[i] == '>'))
+                        i++;
                 }
                 break;
-            case '=': is = SQL_COMPARE; i += next == '='; break;
+            case '=':
+                is = SQL_COMPARE;
+                i += next == '=';
+                break;
             case ':':
                 is = SQL_COLON;
                 if (next == '=') {
                     i++;
                     is = SQL_ASSIGN;
                 } else if (next == ':') {
-                    for (i++; i < n && ps_is_word(bytes[i]);) i++; /* ::type changes nothing */
+                    for (i++; i < n && ps_is_word(bytes[i]);)
+                        i++; /* ::type changes nothing */
                     before = i;
                     continue;
                 }

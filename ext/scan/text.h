@@ -14,7 +14,8 @@ typedef struct {
 } ps_text;
 
 static inline uint32_t ps_origin(const ps_text *text, uint32_t at) {
-    if (at >= text->length) return text->end;
+    if (at >= text->length)
+        return text->end;
     return text->from ? text->from[at] : text->base + at;
 }
 
@@ -45,14 +46,17 @@ static inline int ps_is_space(uint8_t c) { return c <= ' ' || c == 0x7f; }
 static inline uint8_t ps_lower(uint8_t c) { return (uint8_t)(c - 'A') < 26 ? c | 0x20 : c; }
 
 static inline int ps_hex(uint8_t c) {
-    if (ps_is_digit(c)) return c - '0';
+    if (ps_is_digit(c))
+        return c - '0';
     c |= 0x20;
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 static inline uint16_t ps_class_of(uint8_t c) {
-    if (ps_is_letter(c)) return PS_HAS_LETTER;
-    if (ps_is_digit(c)) return PS_HAS_DIGIT;
+    if (ps_is_letter(c))
+        return PS_HAS_LETTER;
+    if (ps_is_digit(c))
+        return PS_HAS_DIGIT;
     switch (c) {
     case ' ': case '\t': return PS_HAS_SPACE;
     case '.': return PS_HAS_DOT;
@@ -78,7 +82,8 @@ static inline uint16_t ps_class_of(uint8_t c) {
 /* Does the lower-case word stand at `at`, in whatever case? */
 static inline int ps_at(const ps_text *text, uint32_t at, const char *word) {
     for (; *word; word++, at++)
-        if (at >= text->length || ps_lower(text->bytes[at]) != (uint8_t)*word) return 0;
+        if (at >= text->length || ps_lower(text->bytes[at]) != (uint8_t)*word)
+            return 0;
     return 1;
 }
 

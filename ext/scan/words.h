@@ -23,7 +23,8 @@ static inline uint64_t ps_hash_end(uint64_t hash) { return (hash ^ hash >> 32) <
 
 static inline uint64_t ps_hash_of(const uint8_t *bytes, uint32_t length) {
     uint64_t hash = PS_HASH_START;
-    for (uint32_t i = 0; i < length; i++) hash = ps_hash_step(hash, bytes[i]);
+    for (uint32_t i = 0; i < length; i++)
+        hash = ps_hash_step(hash, bytes[i]);
     return ps_hash_end(hash);
 }
 
@@ -31,8 +32,10 @@ static inline uint64_t ps_hash_of(const uint8_t *bytes, uint32_t length) {
 static inline int ps_words_get(const ps_words *words, uint64_t hash) {
     for (uint32_t i = hash >> 40;; i++) {
         uint64_t slot = words->slots[i % PS_WORDS];
-        if (slot == 0) return 0;
-        if ((slot ^ hash) >> 16 == 0) return (int)(slot & 0xffff);
+        if (slot == 0)
+            return 0;
+        if ((slot ^ hash) >> 16 == 0)
+            return (int)(slot & 0xffff);
     }
 }
 
@@ -43,7 +46,8 @@ static inline void ps_words_add(ps_words *words, const char *list, int number) {
         uint64_t hash = ps_hash_of((const uint8_t *)list, length);
         if (length && !ps_words_get(words, hash) && words->count < PS_WORDS / 2) {
             uint32_t i = hash >> 40;
-            while (words->slots[i % PS_WORDS]) i++;
+            while (words->slots[i % PS_WORDS])
+                i++;
             words->slots[i % PS_WORDS] = hash | (uint64_t)number;
             words->count++;
         }

@@ -5,6 +5,58 @@
 from __future__ import annotations
 
 HARMLESS = r"""
+"<name>"
+shell;prompt;command;cmd;
+file://../crates/parser
+Mozilla/5.0 (compatible; bot; amd64 Linux 3.16.0-4-amd64; java 1.7.0_65; Europe/en) http://example.com/bot.html
+<base> and <link> are tags
+<object object at 0x7f0c>
+<set of numbers>
+<import token>
+"The rest is silence" -- William Shakespeare
+Supports Python 3.8 and 3.9; it drops 3.7
+(Python 2: unicode; Python 3: str)
+either a `list`/`set`/`dict` or a `tuple`
+``read`` or ``write``
+`type`, if set, is used
+| option | `python run.py` | what it does |
+if c == "<":
+self.write("=")
+if not line.startswith(b'+'):
+'=': EQUAL,
+"Div": "/",
+for ext in '~' '%' .bak:
+def walk(top=".", onerror=None):
+xhr.onerror = callback("error");
+if len(b) == 0 or len(b) == 255:
+while i < n and s[i] == "x":
+f"{a} and {b}"
+import sys; from sys.path
+from mysql.connector import errors
+extract from master.zip
+file_loader.load_file(name)
+result = benchmark(function)
+answer = prompt('Your name: ')
+the ``prompt`` function
+String.fromCharCode(high >> 10)
+<%s> is not <%d>
+src="https://example.com/badge.svg"></a>
+<a href="#top">Back</a>
+<a href="#" class="button">Go</a>
+See <a href="#chapter-2">chapter 2</a>, it's long
+-----BEGIN CERTIFICATE-----
+"#fff" and '#000'
+* use "--verbose" for more
+dict(a="=", b='-')
+print("--", file=out)
+cost || 0
+a || b || c
+$i && $j
+test -f a && echo yes
+{"op": "=", "value": "1"}
+["<", ">", "<=", ">="]
+kill time; sleep late
+small enough; last = first
 O'Brien
 Ronan O'Connor and Sinead O'Neill
 D'Angelo's "Brown Sugar" (1995)
