@@ -171,7 +171,7 @@ class Agents:
                 literals.setdefault((literal.encode("utf-8", "surrogatepass"), False, False), []).append(one)
         self._named = sorted({one for named in literals.values() for one in named}, key=_order)
         place = {one: number for number, one in enumerate(self._named)}
-        self._places = tuple(tuple(place[one] for one in named) for named in literals.values())
+        self._places = tuple(tuple(sorted(place[one] for one in named)) for named in literals.values())
         self._automaton = Automaton(tuple(literals), fold=True)
         self._remembered = lru_cache(REMEMBERED)(self._find)
         self.patterns = sum(len(words) for _, words in _BUILT_IN) + len(loaded)
@@ -190,8 +190,11 @@ class Agents:
         hits = self._automaton.find(user_agent)
         if not hits:
             return BROWSER if user_agent.strip() not in ("", "-") else EMPTY
-        places = {place for hit in hits for place in self._places[hit]}
-        for place in sorted(places):
+        places = self._places
+        named = self._named[min([places[hit][0] for hit in hits])]
+        if named.is_there(user_agent):  # as it mostly is
+            return named.match
+        for place in sorted({place for hit in hits for place in places[hit]}):
             named = self._named[place]
             if named.is_there(user_agent):
                 return named.match
