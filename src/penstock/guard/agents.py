@@ -27,6 +27,7 @@ AGENT_MOST = 1024
 PATH_MOST = 2048
 """Characters of a path that are looked at."""
 PATTERNS_MOST = 16_384
+_DECODED = 2
 REMEMBERED = 2048
 """User agents whose answer is kept; those above 512 characters are not."""
 
@@ -314,15 +315,16 @@ class Paths:
         self.memory = self._automaton.memory
 
     def match(self, path: str, method: str = "GET") -> PathMatch | None:
-        """What is looked for under a path (without its query), or None. Of 2,048 characters, percent signs decoded.
+        """What is looked for under a path (without its query), or None. Of 2,048 characters, decoded twice at most.
 
         A target that is a whole URL, and the method CONNECT, ask for a proxy.
         """
         path = path[:PATH_MOST]
         if method == "CONNECT" or path[:8].lower().startswith(("http://", "https://")):
             return self._proxy
-        if "%" in path:
-            path = unquote(path)
+        for _ in range(_DECODED):
+            if "%" in path:
+                path = unquote(path)
         hits = self._automaton.find(path)
         if not hits:
             return None
