@@ -195,7 +195,7 @@ cdef inline str entry_of(Intervals intervals, const ps_address *address):
     if code == PS_CODE_NONE:
         return None
     text = ps_intervals_text(intervals.set, address, segment, code, own, &count)
-    return text[:count].decode("ascii", "replace")
+    return PyUnicode_DecodeASCII(text, count, NULL)  # what is read as an entry is ASCII
 
 
 cdef class Sets:

@@ -252,6 +252,7 @@ def test_the_worst_expression_that_is_taken_is_soon_answered() -> None:
         ("/.env", "sensitive_file"),
         ("/api/.ENV.local", "sensitive_file"),
         ("/%2eenv", "sensitive_file"),
+        ("/%252Eenv", "sensitive_file"),
         ("/.git/config", "sensitive_file"),
         ("/.git", "sensitive_file"),
         ("//.ssh/id_rsa", "sensitive_file"),

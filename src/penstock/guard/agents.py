@@ -27,6 +27,7 @@ AGENT_MOST = 1024
 PATH_MOST = 2048
 """Characters of a path that are looked at."""
 PATTERNS_MOST = 16_384
+_DECODED = 2
 REMEMBERED = 2048
 """User agents whose answer is kept; those above 512 characters are not."""
 
@@ -171,7 +172,7 @@ class Agents:
                 literals.setdefault((literal.encode("utf-8", "surrogatepass"), False, False), []).append(one)
         self._named = sorted({one for named in literals.values() for one in named}, key=_order)
         place = {one: number for number, one in enumerate(self._named)}
-        self._places = tuple(tuple(place[one] for one in named) for named in literals.values())
+        self._places = tuple(tuple(sorted(place[one] for one in named)) for named in literals.values())
         self._automaton = Automaton(tuple(literals), fold=True)
         self._remembered = lru_cache(REMEMBERED)(self._find)
         self.patterns = sum(len(words) for _, words in _BUILT_IN) + len(loaded)
@@ -190,8 +191,11 @@ class Agents:
         hits = self._automaton.find(user_agent)
         if not hits:
             return BROWSER if user_agent.strip() not in ("", "-") else EMPTY
-        places = {place for hit in hits for place in self._places[hit]}
-        for place in sorted(places):
+        places = self._places
+        named = self._named[min([places[hit][0] for hit in hits])]
+        if named.is_there(user_agent):  # as it mostly is
+            return named.match
+        for place in sorted({place for hit in hits for place in places[hit]}):
             named = self._named[place]
             if named.is_there(user_agent):
                 return named.match
@@ -311,15 +315,16 @@ class Paths:
         self.memory = self._automaton.memory
 
     def match(self, path: str, method: str = "GET") -> PathMatch | None:
-        """What is looked for under a path (without its query), or None. Of 2,048 characters, percent signs decoded.
+        """What is looked for under a path (without its query), or None. Of 2,048 characters, decoded twice at most.
 
         A target that is a whole URL, and the method CONNECT, ask for a proxy.
         """
         path = path[:PATH_MOST]
         if method == "CONNECT" or path[:8].lower().startswith(("http://", "https://")):
             return self._proxy
-        if "%" in path:
-            path = unquote(path)
+        for _ in range(_DECODED):
+            if "%" in path:
+                path = unquote(path)
         hits = self._automaton.find(path)
         if not hits:
             return None

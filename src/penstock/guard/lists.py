@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from threading import Lock
 from typing import Literal, NamedTuple
 
-from penstock._match import Sets
+from penstock._match import Feed, Intervals, Sets
 from penstock.errors import shown
 from penstock.guard.addresses import Address, AddressSet, Entry, Rejected, canonical_entry
 
@@ -66,11 +66,11 @@ class Lists:
     clock        seconds that only rise, for the age of feeds
 
     An entry is kept in its one spelling (canonical_entry): "10.0.0.1/32" is "10.0.0.1". A change makes both lists anew,
-    which takes a few milliseconds for 10,000 entries; large lists are better feeds.
+    which takes some milliseconds for 10,000 entries; large lists are better feeds.
     """
 
     def __init__(self, allow: Entries = (), deny: Entries = (), *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._configured: dict[Kind, dict[str, str]] = {"allow": _read(allow, "allow"), "deny": _read(deny, "deny")}
+        self._configured: dict[Kind, dict[str, Listed]] = {"allow": _read(allow, "allow"), "deny": _read(deny, "deny")}
         self._changes: dict[tuple[Kind, str], str | None] = {}  # None: a configured entry that was removed
         self._feeds: dict[str, tuple[AddressSet, float]] = {}
         self._failing: set[str] = set()
@@ -221,8 +221,7 @@ class Lists:
 
     def _effective(self, kind: Kind, changes: Mapping[tuple[Kind, str], str | None]) -> dict[str, Listed]:
         """The configuration of one list with the changes laid over it."""
-        configured = self._configured[kind].items()
-        entries = {entry: Listed(kind, entry, "configuration", reason) for entry, reason in configured}
+        entries = dict(self._configured[kind])
         for (of, entry), reason in changes.items():
             if of != kind:
                 continue
@@ -241,22 +240,31 @@ class Lists:
         lists = [(kind, self._effective(kind, changes)) for kind in KINDS]
         tables: list[_Table] = [(kind, "", meanings) for kind, meanings in lists]
         tables += [("feed", name, {}) for name in self._feeds]
-        sets = [AddressSet(meanings) for _, meanings in lists] + [addresses for addresses, _ in self._feeds.values()]
+        sets = [_set_of(meanings) for _, meanings in lists] + [addresses for addresses, _ in self._feeds.values()]
         self._current = Sets(tuple(sets)).find, tuple(tables)
 
 
-def _read(entries: Entries, kind: Kind) -> dict[str, str]:
+def _set_of(entries: Iterable[str]) -> Intervals:
+    """The set of entries that are known to be some, read as one block, which takes a tenth of the time."""
+    feed = Feed()
+    feed.block("\n".join(entries).encode())
+    feed.end()
+    return Intervals(feed)
+
+
+def _read(entries: Entries, kind: Kind) -> dict[str, Listed]:
     """Entries of the configuration in their one spelling, with their reasons."""
     if isinstance(entries, (str, bytes)):
         raise TypeError(f"{kind}={shown(entries)} must be several entries; for one, give [{entries!r:.60}]")
     pairs = entries.items() if isinstance(entries, Mapping) else ((entry, "") for entry in entries)
-    found: dict[str, str] = {}
+    found: dict[str, Listed] = {}
     for entry, reason in pairs:
         _check_reason(reason)
         try:
-            found[canonical_entry(str(entry))] = reason
+            spelt = canonical_entry(str(entry))
         except ValueError as error:
             raise ValueError(f"{kind}: {error}") from None
+        found[spelt] = Listed(kind, spelt, "configuration", reason)
     return found
 
 
