@@ -9,8 +9,8 @@
  *
  *     score = -log10(share of recent rows that measured as much) / 4       in 0 .. 1
  *
- * so a quarter is one row in ten, a half one in a hundred, 0.7 one in 631, and 1 one in 10,000 or fewer. Beyond the rarest
- * hundredth, which a few thousand rows cannot tell apart, the share falls as an exponential with their mean excess.
+ * so a quarter is one row in ten, a half one in a hundred, 0.7 one in 631, and 1 one in 10,000 or fewer. Among the rarest
+ * PS_FOREST_TAIL rows, too few to count, the share falls as an exponential with their mean excess.
  *
  * A row may be counted, for the scale, and may be learned, by the trees; each is bounded in each epoch, which is a window of
  * counted rows or four windows of rows that were shown. The scale has to see what is natural, or the tail that it does not
@@ -56,6 +56,7 @@
 #define PS_FOREST_MEMORY 8  /* windows that are remembered */
 #define PS_FOREST_BINS 512  /* of measures, a sixteenth of a bit each: more than the rarest row measures */
 #define PS_FOREST_PAUSE 16
+#define PS_FOREST_TAIL 20.0
 #define PS_FOREST_PRIOR (1.0 / 16384) /* share that every leaf is taken to have had: no row is rarer */
 #define PS_FOREST_VALUE_MOST 1e6f
 #define PS_FOREST_WIDTH_LEAST 0.1f /* a column that varies by less is taken to vary by so much */
@@ -271,19 +272,19 @@ static inline void ps_forest_measure(ps_forest *forest) {
         forest->past[bin] = forest->past[bin] * kept + (double)ps_load_relaxed(&forest->now[bin]);
         ps_store_relaxed(&forest->now[bin], 0);
     }
-    /* From the top: the share above each bin's lower end, and where the rarest hundredth begins. */
+    /* From the top: the rows above each bin's lower end, and where the rarest begin. */
     double above[PS_FOREST_BINS + 1], weighed = 0;
     above[PS_FOREST_BINS] = 0;
     int tail = PS_FOREST_BINS;
     for (int bin = PS_FOREST_BINS - 1; bin >= 0; bin--) {
         above[bin] = above[bin + 1] + forest->past[bin];
-        if (above[bin] <= forest->measured * 0.01)
+        if (above[bin] <= PS_FOREST_TAIL)
             tail = bin, weighed += forest->past[bin] * (bin + 0.5);
     }
     double excess = above[tail] > 0 ? weighed / above[tail] - tail : 0;
     excess = excess > 4 ? excess : 4; /* a quarter of a bit: fewer would be made of chance */
-    double log_tail = log10(above[tail] > 0 ? above[tail] / forest->measured : 0.01);
-    log_tail = log_tail > -3 ? log_tail : -3;
+    double log_tail = log10((above[tail] > 1 ? above[tail] : PS_FOREST_TAIL / 2) / forest->measured);
+    log_tail = log_tail < 0 ? log_tail : 0;
     for (int bin = 0; bin <= PS_FOREST_BINS; bin++) {
         double rarity = bin < tail ? -log10(above[bin] / forest->measured) : (bin - tail) / (excess * 2.302585093) - log_tail;
         float score = (float)(rarity / 4);

@@ -1,6 +1,6 @@
 # The types of the compiled module; what each call does is told by penstock.guard.anomaly and ext/_anomaly.pyx.
 from collections.abc import Collection
-from typing import Final, NoReturn, final
+from typing import Final, NoReturn, Self, final
 
 SHAPE_COLUMNS: Final[int]
 
@@ -10,7 +10,7 @@ def shape(
 @final
 class Forest:
     memory: Final[int]
-    def __init__(self, columns: int, trees: int, height: int, window: int, seed: int) -> None: ...
+    def __new__(cls, columns: int, trees: int, height: int, window: int, seed: int) -> Self: ...
     def __reduce__(self) -> NoReturn: ...
     @property
     def trained(self) -> bool: ...

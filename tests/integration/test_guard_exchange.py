@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from servers import Server, until
 
 from penstock.guard.events import pseudonym
@@ -321,3 +322,15 @@ assert [change.reason for change in found] == ["child"], found
     _, heard = make(server)
     subprocess.run([sys.executable, "-c", code, server.url], check=True, timeout=60)
     until("the ban", lambda: [change.reason for change in heard] == ["child"])
+
+
+def test_a_cluster(masters: list[Server]) -> None:
+    found: list[Change] = []
+    with redis.RedisCluster(host=masters[0].host, port=masters[0].port) as client:
+        one = Exchange(client, "clustered", print, every=0.05)
+        two = Exchange(client, "clustered", found.extend, every=0.05)
+        one.tell(ban(1))
+        until("heard", lambda: len(found) == 1)
+        one.close()
+        two.close()
+        assert client.exists(stream_of("clustered")) == 1

@@ -63,13 +63,14 @@ class Anomaly:
 
     features: 1 to 64; trees: 1 to 128 that look at several columns, beside one for each column alone; height: 1 to 12
     halvings in each tree; window: rows in which memory fades by an eighth, 64 to 65536; seed: equal seeds and rows give
-    equal scores. Memory is bounded by these alone; a score is O(trees * height), one or two microseconds.
+    equal scores. Memory is bounded by these alone; a score is O(trees * height), one or two microseconds, and the
+    upkeep O(trees * 2**height) a window, which counts where windows are much shorter than 1024.
 
     What it can be taught, and how slowly: the rarer a row, the less of its kind is learned in a window, from all keys
     and above all from one (half_space.h has the table). One client that sends one odd request without end keeps it odd;
-    one that sends odd requests of many shapes brings them to about 0.5 within tens of windows; ten clients or more
-    together make anything ordinary, as they should where it is a new release and not an attack. What comes before there
-    are scores is learned as ordinary.
+    one that makes half of all traffic, of many odd shapes, brings them to about 0.5 within 20 windows; ten clients or
+    more who do the same make it ordinary as fast, as they should where it is a new release and not an attack. What
+    comes before there are scores is learned as ordinary. benchmarks/guard_anomaly.py has the numbers.
 
     Safe from any thread, without a lock; each process learns for itself.
 

@@ -169,6 +169,11 @@ class Events:
         path: str = "",
     ) -> None:
         """Notes that something happened. Costs an append; never blocks, never raises for what the texts contain."""
+        kept = tuple(evidence)[:EVIDENCE_MOST]
+        for one in kept:
+            if len(one[0]) + len(one[2]) + len(one[5]) > _CUT:
+                kept = tuple(map(_cut, kept))
+                break
         seen = _Seen(
             self._clock.wall_ns(),
             self._clock.now_ns(),
@@ -176,7 +181,7 @@ class Events:
             severity,
             address[:WORD_MOST] if address else "",
             action,
-            tuple(_cut(one) for one in tuple(evidence)[:EVIDENCE_MOST]),
+            kept,
             request[:TEXT_MOST],
             method[:TEXT_MOST],
             path[:_CUT],
@@ -408,12 +413,9 @@ def _tell(reference: weakref.ref[Events], bell: threading.Event) -> None:
         runner.close()
 
 
-def _cut(evidence: Evidence) -> Evidence:
+def _cut(one: Evidence) -> Evidence:
     """The same in bounded memory."""
-    detector, _, detail, _, _, key, *_ = evidence
-    if len(detail) <= _CUT and len(key) <= _CUT and len(detector) <= _CUT:
-        return evidence
-    return evidence._replace(detector=detector[:_CUT], detail=detail[:_CUT], key=key[:_CUT])
+    return one._replace(detector=one.detector[:_CUT], detail=one.detail[:_CUT], key=one.key[:_CUT])
 
 
 def _words(event: Event) -> str:
