@@ -70,12 +70,10 @@ def serve(listening: socket.socket) -> None:
         if importlib.util.find_spec("uvicorn") is not None:
             uvicorn = importlib.import_module("uvicorn")
             settings = uvicorn.Config(app, ws="none", lifespan="off", log_level="error", proxy_headers=False)
-            settings.timeout_keep_alive = 60
             uvicorn.Server(settings).run(sockets=[listening])
         else:
             settings = importlib.import_module("hypercorn.config").Config()
             settings.bind, settings.loglevel = [f"fd://{listening.fileno()}"], "ERROR"
-            settings.keep_alive_timeout = 60.0
             asyncio.run(importlib.import_module("hypercorn.asyncio").serve(app, settings))
 
 
@@ -120,9 +118,6 @@ class Line:
 
     async def ask(self, actor: Actor, address: str, request: str, agent: str = BROWSERS[0], **more: Any) -> int:
         """The status of an answer. more: cookie, body, bare (no headers that browsers send)."""
-        if self._writer is None or self._reader.at_eof():  # servers end what was quiet for some seconds
-            self.close()
-            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
         body: str = more.get("body", "")
         lines = [f"{request} HTTP/1.1", "Host: shop.example", f"Content-Length: {len(body)}"]
         lines.append(f"X-Forwarded-For: {address}")
@@ -132,8 +127,7 @@ class Line:
             lines += ["Accept: text/html,*/*;q=0.8", "Accept-Language: en-GB,en;q=0.5", "Accept-Encoding: gzip, br"]
         if "cookie" in more:
             lines.append(f"Cookie: {SIGNED_IN}={more['cookie']}")
-        self._writer.write("\r\n".join([*lines, "", body]).encode())
-        head = await self._reader.readuntil(b"\r\n\r\n")
+        head = await self._head("\r\n".join([*lines, "", body]).encode())
         length = next(int(one[15:]) for one in head.lower().split(b"\r\n") if one.startswith(b"content-length:"))
         await self._reader.readexactly(length)
         status = int(head[9:12])
@@ -144,6 +138,17 @@ class Line:
         elif actor.first is not None:
             actor.after += 1
         return status
+
+    async def _head(self, request: bytes) -> bytes:
+        """The head of the answer. Servers end what was quiet for a while or has asked for much: then on a new one."""
+        if self._writer is not None:
+            self._writer.write(request)
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+                return await self._reader.readuntil(b"\r\n\r\n")
+            self.close()
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self._writer.write(request)
+        return await self._reader.readuntil(b"\r\n\r\n")
 
     def close(self) -> None:
         if self._writer is not None:
