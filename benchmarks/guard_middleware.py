@@ -37,7 +37,7 @@ HEADERS = [
 CALLS, ROUNDS = 200, 60
 
 OFF = {"limits": False, "ddos": False, "addresses": False, "bypass": False, "threats": False}
-QUIET = {"limits": {"everyone": None, "user": "1000000/second", "address": "1000000/second"}}
+QUIET = {"limits": {"everyone": None, "user": "1000/second", "address": "1000/second"}}
 WEB: dict[str, Any] = {"preset": "web", **QUIET, "ddos": {"per_second": 4000, "per_minute": 16_000, "emergency": 0}}
 
 CONFIGS: dict[str, dict[str, Any]] = {

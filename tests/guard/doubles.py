@@ -102,7 +102,7 @@ class Steered:
             "statistics": {"total_requests": self.requests, "blocked_requests": self.refused, "rate_limited": 30},
             "tiers": {"NORMAL": self.requests - 30, "SUSPICIOUS": 0, "BLOCK": 29, "BANNED": 1},
             "refusals": {"limit_address": 20, "sqli": 10, "idle": 0},
-            "top": [{"address": "203.0.113.x", "requests": 900, "refused": 30}],
+            "top": [{"address": "203.0.x.x", "requests": n, "refused": 30} for n in (900, self.requests // 100, 7)],
             "bans": [ban._asdict() for ban in self.list],
             "emergency": {"on": bool(self.manual), "manual": self.manual, "seconds": 75.0},
             "health": {

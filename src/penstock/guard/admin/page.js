@@ -40,11 +40,11 @@ function make(tag, className = "", text = "") {
   return element;
 }
 
-// Brings a table in line with `items`, keeping the rows that stay, so that no focus is lost.
+// Brings a table in line with `items`, keeping the rows that stay, so that no focus is lost. Keys must differ.
 function rows(body, items, key, build, fill) {
   const old = new Map([...body.children].map((row) => [row.dataset.key, row]));
   items.forEach((item, place) => {
-    const name = key(item);
+    const name = String(key(item, place));
     let row = old.get(name);
     if (row) old.delete(name);
     else {
@@ -188,7 +188,7 @@ function show(status) {
   const top = (status.top || []).slice(0, 10);
   byId("no-top").hidden = top.length > 0;
   byId("top").parentElement.hidden = top.length === 0;
-  rows(byId("top"), top, (one) => one.address, () => {
+  rows(byId("top"), top, (_, place) => place, () => { // masked addresses can be the same
     const row = make("tr");
     row.append(make("td"), make("td"), make("td"));
     return row;
