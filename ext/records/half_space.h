@@ -186,14 +186,30 @@ static inline uint32_t ps_forest_sample_rows(const ps_forest *forest) {
     return rows < PS_FOREST_SAMPLE ? (uint32_t)rows : PS_FOREST_SAMPLE;
 }
 
+/* log2 of a positive, normal number, within 0.00002: a polynomial, exact at powers of two, since thousands are taken for
+ * each window, and so that every machine has the same bits. */
+static inline float ps_forest_log2(float value) {
+    uint32_t bits = (uint32_t)ps_float_bits(value);
+    float t = ps_bits_float((bits & 0x7fffff) | 0x3f800000) - 1;
+    float bend = 0.44183587f + t * (-0.26653628f + t * (0.14701877f + t * -0.04424374f));
+    return (float)((int32_t)(bits >> 23) - 127) + t + t * (1 - t) * bend;
+}
+
 /* What the masses make of each leaf. */
 static inline void ps_forest_tell(ps_forest *forest, uint32_t tree) {
+    float found[64];
     uint32_t leaves = (uint32_t)1 << ps_forest_levels(forest, tree);
     const float *masses = ps_forest_masses(forest, tree);
     ps_word *bits = ps_forest_bits(forest, tree);
-    float prior = (float)(forest->totals[tree] * PS_FOREST_PRIOR), whole = log2f((float)forest->totals[tree] + prior * (float)leaves);
-    for (uint32_t leaf = 0; leaf < leaves; leaf++)
-        ps_store_relaxed(&bits[leaf], ps_float_bits(whole - log2f(masses[leaf] + prior)));
+    float prior = (float)(forest->totals[tree] * PS_FOREST_PRIOR);
+    float whole = ps_forest_log2((float)forest->totals[tree] + prior * (float)leaves);
+    for (uint32_t first = 0; first < leaves; first += 64) { /* apart from the words, so that a compiler can do several at once */
+        uint32_t part = leaves - first < 64 ? leaves - first : 64;
+        for (uint32_t i = 0; i < part; i++)
+            found[i] = whole - ps_forest_log2(masses[first + i] + prior);
+        for (uint32_t i = 0; i < part; i++)
+            ps_store_relaxed(&bits[first + i], ps_float_bits(found[i] > 0 ? found[i] : 0));
+    }
 }
 
 /* Draws a tree anew: a box around part of the sample, cut along a few columns, and the sample in it. */

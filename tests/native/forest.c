@@ -74,6 +74,16 @@ static void check_alone(uint32_t trees, uint32_t height, uint32_t columns, uint3
     free(one), free(same);
 }
 
+static void check_log2(uint64_t seed) {
+    uint64_t random = seed * 2 + 1;
+    for (int i = 0; i < 100000; i++) {
+        float value = ldexpf(1 + (float)draw_below(&random, 1 << 23) / (1 << 23), (int)draw_below(&random, 200) - 100);
+        CHECK(fabs(ps_forest_log2(value) - log2(value)) < 0.00003 + 1e-6 * fabs(log2(value)), "log2 of %g is %g", value,
+              ps_forest_log2(value));
+    }
+    CHECK(ps_forest_log2(1) == 0 && ps_forest_log2(8192) == 13 && ps_forest_log2(0.25f) == -2, "powers of two are not exact");
+}
+
 /* One key may not have more than its share of an epoch, whatever its rows score. */
 static void check_shares(uint64_t seed) {
     ps_forest *forest = open_forest(4, 6, 2, 256, seed);
@@ -142,6 +152,7 @@ int main(int argc, char **argv) {
     check_alone(1, 1, 1, 64, rows / 4, seed);
     check_alone(3, 12, 64, 100, rows / 8, seed);
     check_alone(128, 5, 2, 65536, rows / 8, seed);
+    check_log2(seed);
     check_shares(seed);
     check_texts(rows / 20, seed);
     crowd c = {open_forest(8, 6, 4, 64, seed), rows, 0};

@@ -40,7 +40,6 @@ THRESHOLD = 0.7
 """Rarer than all but one in 631 of recent requests."""
 _WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
-_EXPECTED = ("user-agent", "accept", "accept-language", "accept-encoding")
 
 
 class Learned(NamedTuple):
@@ -133,19 +132,15 @@ def row_of(request: Request, failure_share: float = 0.0) -> tuple[float, ...]:
 
 
 def _asked(request: Request) -> tuple[str, str, str, int, int, int]:
-    fields = request.fields
-    method = request.method
-    expected = 0
-    for name in _EXPECTED:
-        if name in fields:
-            expected += 1
+    fields, method = request.fields, request.method
+    browsers = ("accept" in fields) + ("accept-language" in fields) + ("accept-encoding" in fields)
     return (
         request.path,
         request.query,
         fields.get("user-agent", ""),
         0 if method in _READS else 1 if method in _WRITES else 2,
         len(fields),
-        expected,
+        browsers + ("user-agent" in fields),
     )
 
 
