@@ -56,7 +56,7 @@ class Anomaly:
     """A streaming anomaly score over rows of `features` numbers, best scaled to about 0 .. 1.
 
     A score says how many recent rows were as rare: 0.25 one in 10, 0.5 one in 100, 0.7 one in 631, 0.75 one in 1,000, 1
-    one in 10,000 or fewer. So it means the same every day, whatever is usual that day; of ordinary traffic about 0.2 %
+    one in 10,000 or fewer. So it means the same every day, whatever is usual that day; of ordinary traffic about 0.1 %
     reaches 0.7, always, which is why it is evidence and no verdict. Until twice 256 rows (or windows, if shorter) are
     learned it is 0.
 
