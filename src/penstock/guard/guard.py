@@ -26,7 +26,7 @@ from penstock.guard.conditions import Conditions
 from penstock.guard.config import Config
 from penstock.guard.detectors import Detectors, Found
 from penstock.guard.events import Events
-from penstock.guard.facts import ADDRESS, NUMBERS, Endpoints, Facts, Place, Reader, place_of
+from penstock.guard.facts import ADDRESS, NAMES, NUMBERS, Endpoints, Facts, Place, Reader, place_of, subject
 from penstock.guard.geo import Geo
 from penstock.guard.limits import Flights, LimitSet, Making, Refusal
 from penstock.guard.listing import SharedLists
@@ -316,7 +316,7 @@ class Guard(Operations):
         """The verdict on one who is banned."""
         fact, left_ms, offences, why = banned
         reason = self._bans.reasons[why] if why < len(self._bans.reasons) else ""
-        said = Evidence("ban", Severity.MEDIUM, f"banned for {reason}", offences, key=str(facts[fact]))
+        said = Evidence("ban", Severity.MEDIUM, f"banned for {reason}", offences, key=subject(NAMES[fact], facts[fact]))
         return self._refuse(request, place, Found(said, Action.BAN, "banned"), left_ms / 1000, banned=True)
 
     def _fired(self, over: tuple[tuple[int, int], ...], facts: Facts, now: int, found: list[Found]) -> None:
@@ -336,7 +336,7 @@ class Guard(Operations):
                 _said(scenario, count),
                 count,
                 scenario.capacity,
-                " ".join(str(facts[self._fact(name)]) for name in scenario.by),
+                " ".join(subject(name, facts[self._fact(name)]) for name in scenario.by),
                 scenario.technique,
             )
             wait = scenario.window or scenario.leak or 1.0
@@ -540,7 +540,7 @@ class Guard(Operations):
         if placed is None:
             return None
         left = placed.until_ms / 1000 - now / 1e9
-        said = Evidence("ban", Severity.HIGH, f"banned for {left:.0f} s: {reason}", placed.offences, key=value)
+        said = Evidence("ban", Severity.HIGH, f"banned for {left:.0f} s: {reason}", placed.offences, key=subject(kind, value))
         self.events.emit("ban", Severity.HIGH, value if kind == "address" else None, Action.BAN, (said,))
         until = self._wall_ns / 1e9 + placed.until_ms / 1000
         self._tell("ban", f"{placed.key:016x}", until, placed.offences, reason)

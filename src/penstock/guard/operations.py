@@ -15,7 +15,7 @@ from penstock.guard.conditions import Conditions
 from penstock.guard.config import Config
 from penstock.guard.detectors import Found
 from penstock.guard.events import Events, pseudonym
-from penstock.guard.facts import ADDRESS, Facts, Reader, place_of
+from penstock.guard.facts import ADDRESS, Facts, Reader, place_of, subject
 from penstock.guard.geo import Geo
 from penstock.guard.limits import LimitSet
 from penstock.guard.listing import SharedLists
@@ -285,7 +285,8 @@ class Operations:
         if self._limits is not None:
             self._limits.forget(tuple(facts))
         self._top.pop(value, None)
-        return gone + self.events.forget(pseudonym(self._secret, value))
+        told = value if kind == "address" else subject(kind, value).partition(":")[2]  # as events have hashed it
+        return gone + self.events.forget(pseudonym(self._secret, told))
 
     def status(self) -> dict[str, Any]:
         """Everything that an operator looks at, as plain values; addresses are masked."""
