@@ -1,13 +1,16 @@
-"""What a guard is asked for, row by row, where no other file shows it: presets, tiers, bans, rules, switches, privacy."""
+"""What a guard is asked for, row by row, where no other file shows it: presets, tiers, bans, rules, privacy."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import re
+from typing import Any
 
 import pytest
 from visitors import ADDRESS, ask, guarding
 
-from penstock.guard import Scenario
+from penstock.guard import Config, Evidence, Guard, Request, Scenario, Severity
 
 JA4 = "t13d1516h2_8daaf6152771_02713d6af862"
 
@@ -28,3 +31,45 @@ def test_no_user_or_session_stands_in_what_is_told(caplog: pytest.LogCaptureFixt
         assert "/shop user:" in told
         guard.forget("ada-lovelace", "user")
         assert "user:" not in repr([one.key for event in guard.events.recent() for one in event.evidence[:1]])
+
+
+def test_a_ban_says_what_for() -> None:
+    with guarding({}) as (guard, _):
+
+        @guard.detector("trap", action="ban", ban=60)
+        def trap(request: Request) -> Evidence | None:
+            return Evidence("a trap", Severity.HIGH, "went in") if request.path == "/trap" else None
+
+        ask(guard, path="/trap")
+        assert ask(guard).reasons[0].detail == "banned for detector"
+        assert guard.status()["refusals"] == {"ban": 1, "detector": 1}
+        assert guard.ban("198.51.100.1", 60, "scrapes").reason == "scrapes"
+        assert guard.events.flush()
+        assert "banned for 60 s: scrapes" in {event.evidence[0].detail for event in guard.events.recent()}
+        assert {ban.reason for ban in guard.bans()} == {"detector", "by hand"}
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "said"),
+    [
+        ({"dry_run": "false"}, TypeError, "dry_run='false' must be true or false"),
+        ({"limits": {"dry_run": "no"}}, TypeError, "Limits: dry_run='no' must be true or false"),
+        ({"threats": {"scan": 1}}, TypeError, "Threats: scan=1 must be true or false"),
+        ({"addresses": {"reputation": "off"}}, TypeError, "Addresses: reputation='off' must be"),
+        ({"tracking": {"dry_run": None}}, TypeError, "Tracking: dry_run=None must be"),
+        ({"ddos": {"action": "drop"}}, ValueError, "Ddos: action='drop' must be one of allow, log"),
+        ({"bypass": {"action": ""}}, ValueError, "Bypass: action='' must be one of"),
+    ],
+)
+def test_settings_that_are_wrong_are_named(config: dict[str, Any], error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=re.escape(said)):
+        Guard(config)
+
+
+def test_a_mapping_changes_a_preset() -> None:
+    web = Config.read("web")
+    read = Config.read({"preset": "web", "limits": True, "ddos": {"per_second": 7}, "threats": False})
+    assert read.limits == web.limits
+    assert read.ddos == dataclasses.replace(web.ddos, per_second=7)
+    assert read.threats is None
+    assert read.bypass == web.bypass

@@ -87,7 +87,7 @@ def subject(name: str, value: Fact) -> str:
     >>> subject("user", "ada"), subject("address", "ip:192.0.2.1"), subject("endpoint", "/login")
     ('user:ada', 'ip:192.0.2.1', '/login')
     """
-    return str(value) if name in _AS_THEY_ARE else f"{name}:{value}"
+    return str(value) if name in _AS_THEY_ARE else f"{name}:{value!s}"
 
 
 def is_ja4(text: str) -> bool:

@@ -54,7 +54,7 @@ _TIER_OF = {
     Action.BLOCK: Tier.BLOCK,
     Action.BAN: Tier.BANNED,
 }
-_BUILT_IN = ("lists", "country", "ban", "flights", "limits", "tracking", "scan", "anomaly", "on_error")
+_BUILT_IN = ("lists", "country", "ban", "flights", "limits", "tracking", "scan", "anomaly", "on_error", "detector")
 
 
 class Flight:
@@ -534,16 +534,20 @@ class Guard(Operations):
             return None
         return self._ban((kind, str(value)), found.ban, found.evidence.detector, now)
 
-    def _ban(self, whom: tuple[str, str], seconds: float, reason: str, now: int, exactly: bool = False) -> float | None:
+    def _ban(
+        self, whom: tuple[str, str], seconds: float, reason: str, now: int, exactly: bool = False, why: str = ""
+    ) -> float | None:
+        """Bans and tells of it; seconds left, None without a place for it. why: what is told in place of the reason."""
         kind, value = whom
         placed = self._bans.place(kind, value, seconds, reason, now, exactly)
         if placed is None:
             return None
         left = placed.until_ms / 1000 - now / 1e9
-        said = Evidence("ban", Severity.HIGH, f"banned for {left:.0f} s: {reason}", placed.offences, key=subject(kind, value))
+        detail = f"banned for {left:.0f} s: {why or reason}"
+        said = Evidence("ban", Severity.HIGH, detail, placed.offences, key=subject(kind, value))
         self.events.emit("ban", Severity.HIGH, value if kind == "address" else None, Action.BAN, (said,))
         until = self._wall_ns / 1e9 + placed.until_ms / 1000
-        self._tell("ban", f"{placed.key:016x}", until, placed.offences, reason)
+        self._tell("ban", f"{placed.key:016x}", until, placed.offences, why or reason)
         return left
 
     def _tell(self, kind: str, key: str, until: float = 0.0, offences: int = 0, reason: str = "") -> None:
