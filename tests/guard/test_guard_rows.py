@@ -47,6 +47,22 @@ def test_a_ban_says_what_for() -> None:
         assert guard.events.flush()
         assert "banned for 60 s: scrapes" in {event.evidence[0].detail for event in guard.events.recent()}
         assert {ban.reason for ban in guard.bans()} == {"detector", "by hand"}
+    with guarding({"tracking": True}) as (guard, _):
+        for _ in range(30):
+            ask(guard)
+        assert [ban.reason for ban in guard.bans()] == ["tracking"]
+
+
+def test_a_condition_that_fails_refuses_where_it_is_told_to() -> None:
+    def broken(request: Request) -> bool:
+        raise KeyError("no such header")
+
+    for on_error, dry_run, status in (("allow", False, 200), ("deny", False, 503), ("deny", True, 200)):
+        scenario = Scenario(name="broken", when=broken, window=1, on_error=on_error, dry_run=dry_run)
+        with guarding({"scenarios": [scenario]}) as (guard, _):
+            verdict = ask(guard)
+            assert (verdict.status, verdict.kind) == (status, "unavailable" if status == 503 else "")
+            assert guard.status()["health"]["detector_errors"] == {"scenario broken": 1}
 
 
 @pytest.mark.parametrize(

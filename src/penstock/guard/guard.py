@@ -22,7 +22,7 @@ from penstock.errors import PenstockError, shown
 from penstock.guard import bypass, ddos, probing, tracking
 from penstock.guard.agents import Agents, Paths
 from penstock.guard.bans import BANNING, KINDS, TIGHT, BanBook
-from penstock.guard.conditions import Conditions
+from penstock.guard.conditions import Conditions, Denied
 from penstock.guard.config import Config
 from penstock.guard.detectors import Detectors, Found
 from penstock.guard.events import Events
@@ -269,7 +269,11 @@ class Guard(Operations):
             if banned is not None:
                 return self._keep_out(request, place, facts, banned)
         states = self._watched[watched & 3]
-        mask = self._conditions.of(request, facts, states, self._condition_failed)
+        try:
+            mask = self._conditions.of(request, facts, states, self._condition_failed)
+        except Denied as denied:
+            said = Evidence("on_error", Severity.MEDIUM, f"scenario {denied} could not be asked", key=place.key or "")
+            return self._refuse(request, place, Found(said, Action.BLOCK, "unavailable"), None)
         request._judged = (facts, mask)
 
         found: list[Found] = []
@@ -640,7 +644,7 @@ class Guard(Operations):
     def _condition_failed(self, scenario: str, deny: bool) -> None:
         self.failed(f"scenario {scenario}")
         if deny:
-            raise PenstockError(f"a condition of scenario {shown(scenario)} failed, and its on_error is deny")
+            raise Denied(scenario)
 
     # ---- detectors of the application ----
 
