@@ -17,7 +17,7 @@ KINDS = ("address", "user", "session", "ja4", "account", "endpoint")
 BANNING = sum(1 << NUMBERS[kind] for kind in KINDS if kind != "endpoint")
 TIGHT = 1 << NUMBERS["endpoint"]
 _KIND_OF = {NUMBERS[kind] + 2: kind for kind in KINDS}
-REASONS = ("", "by hand", "reputation", "another instance")
+REASONS = ("", "by hand", "reputation", "another instance", "detector")
 """Reasons that every guard has; those of scenarios follow, in their order."""
 
 
@@ -69,7 +69,8 @@ class BanBook:
         wanted = min(wanted, self._settings.most, BAN_MOST)
         packed = place_of(value.removeprefix("ip:").partition("/")[0]).packed if kind == "address" else b""
         until = now // 1_000_000 + max(1, math.ceil(wanted * 1000))
-        why = self._numbers.get(reason, 0)
+        numbers = self._numbers  # strategies have the name of their part in front, the application's detectors any
+        why = numbers.get(reason) or numbers.get(reason.partition(".")[0]) or numbers["detector"]
         placed = self._records.ban(key, now, until, min(offences + 1, 63), why, packed or None)
         return None if placed is None else Placed(key, *placed)
 

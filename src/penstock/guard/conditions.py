@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from penstock.errors import shown
+from penstock.errors import PenstockError, shown
 from penstock.guard.agents import Agents, Paths
 from penstock.guard.facts import ADDRESS, AGENT, PATH, Facts
 from penstock.guard.request import Request
@@ -54,6 +54,10 @@ User-Agent; a forwarding chain of more than five; CONNECT or another host's addr
 client."""
 
 
+class Denied(PenstockError):
+    """A condition failed whose scenario refuses then; its message is the scenario's name."""
+
+
 class Conditions:
     """The conditions that are used, each a bit.
 
@@ -90,7 +94,8 @@ class Conditions:
             raise ValueError(f"more than {CONDITIONS_MOST} conditions are used")
         bit = self._bits[condition] = 1 << len(self._bits)
         if callable(condition):
-            self._functions.append((bit, condition, scenario.name, scenario.on_error == "deny"))
+            refuses = scenario.on_error == "deny" and not scenario.dry_run
+            self._functions.append((bit, condition, scenario.name, refuses))
             return bit
         if not isinstance(condition, str):
             raise TypeError(f"scenario {shown(scenario.name)}: when={shown(condition)} must be a name or a function")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -76,6 +77,8 @@ class Config:
                 object.__setattr__(self, name, kind.read(value, name))
         if isinstance(self.clients, bool) or not isinstance(self.clients, int) or not 16 <= self.clients <= 2**28:
             raise ValueError(f"clients={shown(self.clients)} must be a whole number, 16 to 2**28")
+        if not isinstance(self.dry_run, bool):
+            raise TypeError(f"dry_run={shown(self.dry_run)} must be true or false")
         if self.on_error not in ("local", "allow", "deny"):
             raise ValueError(f'on_error={shown(self.on_error)} must be "local", "allow" or "deny"')
         if self.secret is not None and (not isinstance(self.secret, bytes) or len(self.secret) < 16):
@@ -117,6 +120,8 @@ class Config:
             if changes.get(name) is False:
                 changes[name] = None
             part = getattr(base, name)
+            if part is not None and changes.get(name) is True:
+                del changes[name]  # on, as it is
             if part is not None and isinstance(changes.get(name), Mapping):  # what is not named stays the preset's
                 read = kind.read(changes[name], name)
                 changes[name] = dataclasses.replace(part, **{field: getattr(read, field) for field in changes[name]})
@@ -174,9 +179,12 @@ def from_env(prefix: str = "SECURITY_", environ: Mapping[str, str] | None = None
         if value is None or not value.strip():
             return usual
         try:
-            return float(value)
+            read = float(value)
         except ValueError:
-            raise ValueError(f"{prefix}{name}={shown(value)} must be a number") from None
+            read = math.nan
+        if not math.isfinite(read):
+            raise ValueError(f"{prefix}{name}={shown(value)} must be a number")
+        return read
 
     number("THREAT_ML_RETRAIN_INTERVAL", 3600)
     block = number("IP_TEMP_BLOCK_DURATION", 3600)

@@ -75,6 +75,21 @@ def address_of(packed: bytes) -> str:
     return f"ip:{group(ip_network((packed, 128)).network_address)}"
 
 
+_AS_THEY_ARE = frozenset(
+    {"address", "account", "network", "agent", "path", "endpoint", "asn", "country", "method", "target"}
+)
+
+
+def subject(name: str, value: Fact) -> str:
+    """What evidence calls a fact. Where it may be about a person its kind stands in front, since events hash what
+    follows a colon and show the rest.
+
+    >>> subject("user", "ada"), subject("address", "ip:192.0.2.1"), subject("endpoint", "/login")
+    ('user:ada', 'ip:192.0.2.1', '/login')
+    """
+    return str(value) if name in _AS_THEY_ARE else f"{name}:{value!s}"
+
+
 def is_ja4(text: str) -> bool:
     """Whether it is shaped like a JA4 (FoxIO, "JA4: TLS client fingerprinting", 2023).
 

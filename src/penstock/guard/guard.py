@@ -22,11 +22,11 @@ from penstock.errors import PenstockError, shown
 from penstock.guard import bypass, ddos, probing, tracking
 from penstock.guard.agents import Agents, Paths
 from penstock.guard.bans import BANNING, KINDS, TIGHT, BanBook
-from penstock.guard.conditions import Conditions
+from penstock.guard.conditions import Conditions, Denied
 from penstock.guard.config import Config
 from penstock.guard.detectors import Detectors, Found
 from penstock.guard.events import Events
-from penstock.guard.facts import ADDRESS, NUMBERS, Endpoints, Facts, Place, Reader, place_of
+from penstock.guard.facts import ADDRESS, NAMES, NUMBERS, Endpoints, Facts, Place, Reader, place_of, subject
 from penstock.guard.geo import Geo
 from penstock.guard.limits import Flights, LimitSet, Making, Refusal
 from penstock.guard.listing import SharedLists
@@ -54,7 +54,7 @@ _TIER_OF = {
     Action.BLOCK: Tier.BLOCK,
     Action.BAN: Tier.BANNED,
 }
-_BUILT_IN = ("lists", "country", "ban", "flights", "limits", "tracking", "scan", "anomaly", "on_error")
+_BUILT_IN = ("lists", "country", "ban", "flights", "limits", "tracking", "scan", "anomaly", "on_error", "detector")
 
 
 class Flight:
@@ -269,7 +269,11 @@ class Guard(Operations):
             if banned is not None:
                 return self._keep_out(request, place, facts, banned)
         states = self._watched[watched & 3]
-        mask = self._conditions.of(request, facts, states, self._condition_failed)
+        try:
+            mask = self._conditions.of(request, facts, states, self._condition_failed)
+        except Denied as denied:
+            said = Evidence("on_error", Severity.MEDIUM, f"scenario {denied} could not be asked", key=place.key or "")
+            return self._refuse(request, place, Found(said, Action.BLOCK, "unavailable"), None)
         request._judged = (facts, mask)
 
         found: list[Found] = []
@@ -316,7 +320,7 @@ class Guard(Operations):
         """The verdict on one who is banned."""
         fact, left_ms, offences, why = banned
         reason = self._bans.reasons[why] if why < len(self._bans.reasons) else ""
-        said = Evidence("ban", Severity.MEDIUM, f"banned for {reason}", offences, key=str(facts[fact]))
+        said = Evidence("ban", Severity.MEDIUM, f"banned for {reason}", offences, key=subject(NAMES[fact], facts[fact]))
         return self._refuse(request, place, Found(said, Action.BAN, "banned"), left_ms / 1000, banned=True)
 
     def _fired(self, over: tuple[tuple[int, int], ...], facts: Facts, now: int, found: list[Found]) -> None:
@@ -336,7 +340,7 @@ class Guard(Operations):
                 _said(scenario, count),
                 count,
                 scenario.capacity,
-                " ".join(str(facts[self._fact(name)]) for name in scenario.by),
+                " ".join(subject(name, facts[self._fact(name)]) for name in scenario.by),
                 scenario.technique,
             )
             wait = scenario.window or scenario.leak or 1.0
@@ -534,16 +538,20 @@ class Guard(Operations):
             return None
         return self._ban((kind, str(value)), found.ban, found.evidence.detector, now)
 
-    def _ban(self, whom: tuple[str, str], seconds: float, reason: str, now: int, exactly: bool = False) -> float | None:
+    def _ban(
+        self, whom: tuple[str, str], seconds: float, reason: str, now: int, exactly: bool = False, why: str = ""
+    ) -> float | None:
+        """Bans and tells of it; seconds left, None without a place for it. why: what is told in place of the reason."""
         kind, value = whom
         placed = self._bans.place(kind, value, seconds, reason, now, exactly)
         if placed is None:
             return None
         left = placed.until_ms / 1000 - now / 1e9
-        said = Evidence("ban", Severity.HIGH, f"banned for {left:.0f} s: {reason}", placed.offences, key=value)
+        detail = f"banned for {left:.0f} s: {why or reason}"
+        said = Evidence("ban", Severity.HIGH, detail, placed.offences, key=subject(kind, value))
         self.events.emit("ban", Severity.HIGH, value if kind == "address" else None, Action.BAN, (said,))
         until = self._wall_ns / 1e9 + placed.until_ms / 1000
-        self._tell("ban", f"{placed.key:016x}", until, placed.offences, reason)
+        self._tell("ban", f"{placed.key:016x}", until, placed.offences, why or reason)
         return left
 
     def _tell(self, kind: str, key: str, until: float = 0.0, offences: int = 0, reason: str = "") -> None:
@@ -636,7 +644,7 @@ class Guard(Operations):
     def _condition_failed(self, scenario: str, deny: bool) -> None:
         self.failed(f"scenario {scenario}")
         if deny:
-            raise PenstockError(f"a condition of scenario {shown(scenario)} failed, and its on_error is deny")
+            raise Denied(scenario)
 
     # ---- detectors of the application ----
 

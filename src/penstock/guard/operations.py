@@ -15,7 +15,7 @@ from penstock.guard.conditions import Conditions
 from penstock.guard.config import Config
 from penstock.guard.detectors import Found
 from penstock.guard.events import Events, pseudonym
-from penstock.guard.facts import ADDRESS, Facts, Reader, place_of
+from penstock.guard.facts import ADDRESS, Facts, Reader, place_of, subject
 from penstock.guard.geo import Geo
 from penstock.guard.limits import LimitSet
 from penstock.guard.listing import SharedLists
@@ -81,7 +81,9 @@ class Operations:
     def _fired(self, over: tuple[tuple[int, int], ...], facts: Facts, now: int, found: list[Found]) -> None:
         raise NotImplementedError
 
-    def _ban(self, whom: tuple[str, str], seconds: float, reason: str, now: int, exactly: bool = False) -> float | None:
+    def _ban(
+        self, whom: tuple[str, str], seconds: float, reason: str, now: int, exactly: bool = False, why: str = ""
+    ) -> float | None:
         raise NotImplementedError
 
     def _tell(self, kind: str, key: str, until: float = 0.0, offences: int = 0, reason: str = "") -> None:
@@ -104,15 +106,13 @@ class Operations:
 
     def ban(self, value: str, seconds: float | None = None, reason: str = "by hand", kind: str = "address") -> Ban:
         """Bans an address (or a "user", "session", "ja4", "account") for `seconds`, at most 30 days; None: 3600, longer
-        for each ban before. For ever is `deny`. Raises ValueError for other values, PenstockError when there is no
-        place for it."""
+        for each ban before. For ever is `deny`. reason: told in the event; `bans` says "by hand". Raises ValueError for
+        other values, PenstockError when there is no place for it."""
         if seconds is not None and (isinstance(seconds, bool) or not 0 < seconds <= 30 * 86_400):
             raise ValueError(f"seconds={shown(seconds)} must be more than 0 and at most 2592000 (30 days)")
         whom = self._whom(value, kind)
         now = self._time()
-        left = self._ban(
-            whom, seconds or 3600.0, reason if reason in self._bans.reasons else "by hand", now, seconds is not None
-        )
+        left = self._ban(whom, seconds or 3600.0, "by hand", now, seconds is not None, reason)
         if left is None:
             raise PenstockError("there is no place for another ban; give the guard more clients=")
         key = self._bans.key(*whom)
@@ -285,7 +285,8 @@ class Operations:
         if self._limits is not None:
             self._limits.forget(tuple(facts))
         self._top.pop(value, None)
-        return gone + self.events.forget(pseudonym(self._secret, value))
+        told = value if kind == "address" else subject(kind, value).partition(":")[2]  # as events have hashed it
+        return gone + self.events.forget(pseudonym(self._secret, told))
 
     def status(self) -> dict[str, Any]:
         """Everything that an operator looks at, as plain values; addresses are masked."""

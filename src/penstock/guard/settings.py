@@ -42,6 +42,19 @@ class Settings:
     def _field(cls, name: str, value: Any, where: str) -> Any:
         return tuple(value) if isinstance(value, list) else value
 
+    def _switches(self) -> None:
+        """Whether what is on or off is so; a text such as "false" would be true."""
+        for one in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, one.name)
+            if isinstance(one.default, bool) and not isinstance(value, bool):
+                raise TypeError(f"{type(self).__name__}: {one.name}={shown(value)} must be true or false")
+
+    def _actions(self, *names: str) -> None:
+        """Makes Actions of what was given for them."""
+        self._one_of(tuple(Action), *names)
+        for name in names:
+            object.__setattr__(self, name, Action(getattr(self, name)))
+
     def _between(self, least: float, most: float, *names: str) -> None:
         for name in names:
             value = getattr(self, name)
@@ -80,6 +93,7 @@ class Limits(Settings):
 
     def __post_init__(self) -> None:
         self._between(1, 1000, "strict")
+        self._switches()
         self._one_of(("local", "allow", "deny"), "on_error")
 
 
@@ -108,10 +122,7 @@ class Strategy(Settings):
             raise ValueError(
                 f"Strategy: suspicious={self.suspicious:g}, block={self.block:g} and ban={self.ban:g} must not fall"
             )
-        try:
-            object.__setattr__(self, "action", Action(self.action))
-        except ValueError:
-            raise ValueError(f"Strategy: action={shown(self.action)} must be one of {', '.join(Action)}") from None
+        self._actions("action")
 
     @classmethod
     def _field(cls, name: str, value: Any, where: str) -> Any:
@@ -147,6 +158,7 @@ class Tracking(Settings):
         if not 1 <= len(self.windows) <= 6 or not all(0.1 <= one <= 3600 for one in self.windows):
             raise ValueError(f"Tracking: windows={shown(self.windows)} must be 1 to 6, each of 0.1 to 3600 seconds")
         self._one_of(("any", "all", "majority"), "policy")
+        self._switches()
 
     @classmethod
     def _field(cls, name: str, value: Any, where: str) -> Any:
@@ -182,7 +194,8 @@ class Ddos(Settings):
         self._between(0, 16_000, "per_minute", "emergency_per_minute", "same_endpoint")
         self._between(1, 86_400, "dwell")
         self._between(1, BAN_MOST, "ban")
-        object.__setattr__(self, "action", Action(self.action))
+        self._actions("action")
+        self._switches()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +221,7 @@ class Addresses(Settings):
 
     def __post_init__(self) -> None:
         self._between(0, 49, "auto_ban")
+        self._switches()
         self._between(60, 30 * 86_400, "half_life")
         self._between(1, BAN_MOST, "ban")
         for code in self.countries:
@@ -240,7 +254,8 @@ class Bypass(Settings):
         self._between(1, 86_400, "window")
         self._between(0, BAN_MOST, "tighten")
         self._between(1, BAN_MOST, "ban")
-        object.__setattr__(self, "action", Action(self.action))
+        self._actions("action")
+        self._switches()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,7 +285,8 @@ class Threats(Settings):
         self._between(0, 1, "anomaly")
         self._between(0, 16_777_216, "body_most")
         self._between(1, BAN_MOST, "ban")
-        object.__setattr__(self, "action", Action(self.action))
+        self._actions("action")
+        self._switches()
         object.__setattr__(self, "exclude", tuple(tuple(one) for one in self.exclude))
         for one in self.exclude:
             if len(one) != 3:

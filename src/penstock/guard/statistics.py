@@ -43,8 +43,8 @@ class Statistics:
             count(_DRY)
         elif kind:
             count(PART_OF[kind])
-        if kind and detector in self._numbers:
-            count(self._numbers[detector])
+        if kind:
+            count(self._numbers.get(detector, self._numbers["detector"]))  # of the application's, all in one
 
     def error(self) -> None:
         self.count(_ERRORS)
