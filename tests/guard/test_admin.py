@@ -257,6 +257,16 @@ def test_mounted_anywhere(app: Any, root: str, path: str) -> None:
     assert (moved.status, moved.headers["location"]) == (308, "security/")
 
 
+def test_mounted_in_starlette(app: Any) -> None:
+    """Which leaves its mount's path in front, and tells where it ends."""
+    applications, routing = pytest.importorskip("starlette.applications"), pytest.importorskip("starlette.routing")
+    site = applications.Starlette(routes=[routing.Mount("/tools/guard", app=app)])
+    assert ask(site, "GET", "/tools/guard/api/security/status").status == 200
+    assert ask(site, "GET", "/tools/guard/security/").headers["content-type"] == "text/html; charset=utf-8"
+    assert ask(site, "POST", "/tools/guard/api/security/emergency", {"on": None}).json["status"] == "success"
+    assert ask(site, "GET", "/api/security/status").status == 404
+
+
 def test_the_page_needs_nothing_from_elsewhere(app: Any) -> None:
     """And nothing that its policy forbids: no inline script or style, no handler in an attribute."""
     page = ask(app, "GET", "/security/").body.decode()

@@ -266,11 +266,17 @@ def test_a_guard_that_cannot_be_told_spoils_no_answer() -> None:
     assert guard.failures == ["observe", "observe"]
 
 
-def test_one_in_another_asks_once() -> None:
-    guard = SaysSo()
-    run(GuardMiddleware(GuardMiddleware(hello, guard), guard), scope())
-    call(GuardWSGI(GuardWSGI(plain, guard), guard), environ())
-    assert len(guard.asked) == len(guard.told) == 2
+def test_each_guard_is_asked_once() -> None:
+    """However often it is wrapped around; another guard inside is asked as well."""
+    outer, inner = SaysSo(), SaysSo()
+    run(GuardMiddleware(GuardMiddleware(GuardMiddleware(hello, outer), inner), outer), scope())
+    call(GuardWSGI(GuardWSGI(GuardWSGI(plain, outer), inner), outer), environ())
+    for guard in (outer, inner):
+        assert len(guard.asked) == len(guard.told) == 2
+    inner.verdict = refusal()
+    assert run(GuardMiddleware(GuardMiddleware(never, inner), outer), scope())[0]["status"] == 429
+    assert outer.told[-1][1].status == 429
+    assert call(GuardWSGI(GuardWSGI(plain, inner), outer), environ())[0] == "429 Too Many Requests"
 
 
 def test_asgi_tarpit_holds_this_request_alone(monkeypatch: pytest.MonkeyPatch) -> None:

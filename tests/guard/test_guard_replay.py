@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gzip
 import io
+import ipaddress
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from penstock.cli.__main__ import main
 from penstock.guard.config import Config
@@ -126,6 +129,24 @@ def test_lines(text: str, address: str, asked: str, answered: tuple[int, int | N
 def test_lines_that_are_no_requests(text: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         read(text)
+
+
+SAMPLES = [line().encode(), ELB.encode(), ENVOY.encode(), PLACED.encode(), ZORAXY.encode(), NGINX_ERROR.encode()]
+
+
+@given(st.sampled_from(SAMPLES), st.lists(st.tuples(st.integers(0, 200), st.integers(0, 4), st.binary(max_size=6))))
+def test_lines_with_anything_changed(text: bytes, changes: list[tuple[int, int, bytes]]) -> None:
+    """A request, or an error that says why not; and what is read can be asked of a guard."""
+    for place, cut, put in changes:
+        text = text[:place] + put + text[place + cut :]
+    try:
+        entry = read(text)
+    except ValueError:
+        return
+    assert ipaddress.ip_address(entry.address)
+    assert entry.ns >= 0
+    assert 0 <= entry.status <= 999
+    assert request_of(entry).address == entry.address
 
 
 def test_a_request_of_a_line() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from penstock.adapters.asgi import App, Message, Receive, Scope, Send
 from penstock.adapters.call import WEBSOCKET, user_of
-from penstock.guard.entrance import BODILESS, VERDICT, Entrance, Settings
+from penstock.guard.entrance import ASKED, BODILESS, VERDICT, Entrance, Settings
 from penstock.guard.request import Request, Response
 from penstock.guard.responses import Fields, encoded
 from penstock.guard.verdict import Action, Verdict
@@ -37,11 +37,13 @@ class GuardMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
-        if (kind != "http" and kind != "websocket") or VERDICT in scope:  # within another such middleware
-            await self.app(scope, receive, send)
-            return
         entrance = self.entrance
         guard = entrance.guard
+        asked = scope.get(ASKED, ())
+        if (kind != "http" and kind != "websocket") or guard in asked:
+            await self.app(scope, receive, send)
+            return
+        scope[ASKED] = (*asked, guard)
         if not entrance.seen:
             entrance.arrive()
         request = request_of(entrance, scope)

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from penstock.guard.guard import Guard
 
 VERDICT = "penstock.verdict"
-"""Under this name the Verdict on a request is found in its scope or environ."""
+"""Under this name the Verdict on a request is found in its scope or environ; of several guards the innermost's."""
+
+ASKED = "penstock.guards"
+"""Under this name the guards that have been asked about a request, so that none counts it twice."""
 
 BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "WEBSOCKET"})
 """Methods whose bodies are never read ahead of the application."""

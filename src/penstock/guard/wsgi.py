@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from penstock.adapters.call import WsgiCall
 from penstock.errors import shown
-from penstock.guard.entrance import BODILESS, VERDICT, Entrance, Settings
+from penstock.guard.entrance import ASKED, BODILESS, VERDICT, Entrance, Settings
 from penstock.guard.request import Request, Response
 from penstock.guard.responses import Fields
 from penstock.guard.verdict import Action, Verdict
@@ -41,10 +41,12 @@ class GuardWSGI:
         self._places = threading.Semaphore(held)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if VERDICT in environ:  # within another such middleware
-            return self.app(environ, start_response)
         entrance = self.entrance
         guard = entrance.guard
+        asked = environ.get(ASKED, ())
+        if guard in asked:
+            return self.app(environ, start_response)
+        environ[ASKED] = (*asked, guard)
         if not entrance.seen:
             entrance.arrive()
         request = request_of(entrance, environ)

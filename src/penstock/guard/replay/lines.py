@@ -98,6 +98,8 @@ _ANSWERED = re.compile(
 )
 _QUOTES_WITHIN = re.compile(rb'"(.*?)" (\d{3}|-) (\d+|-)(?: "([^"\\]*(?:\\.[^"\\]*)*)" "([^"\\]*(?:\\.[^"\\]*)*)")?')
 _ESCAPE = re.compile(rb"\\(?:x([0-9A-Fa-f]{2})|([\"\\]))")
+_WORDS_MOST = 16
+"""Words in front of a time that are looked at for the client's address."""
 _METHOD = re.compile(r"[A-Z][A-Z_-]{1,31}")
 
 
@@ -110,7 +112,7 @@ def _common(line: bytes) -> Fields | None:
     if answered is None:
         return None
     request, status, size, referrer, agent = answered.groups()
-    words = line[: date.start()].decode("utf-8", "replace").split()
+    words = line[: date.start()].decode("utf-8", "replace").split(maxsplit=_WORDS_MOST)
     clients = [place for place, word in enumerate(words) if read_address(word) is not None]
     if not clients:
         return None
