@@ -8,7 +8,7 @@ from typing import Any
 
 from penstock.errors import PenstockError, shown
 from penstock.guard.agents import Agents, Paths
-from penstock.guard.facts import ADDRESS, AGENT, PATH, Facts
+from penstock.guard.facts import ADDRESS, AGENT, Facts
 from penstock.guard.request import Request
 from penstock.guard.scenario import Condition, Scenario
 
@@ -16,6 +16,8 @@ CHAIN_MOST = 5
 """Proxies that a chain may have before it is long."""
 CONDITIONS_MOST = 62
 _REMEMBERED = 8192
+REMEMBERED_MOST = 512
+"""Characters of a text that is remembered; a longer one is looked at each time, so that memory is bounded."""
 
 STATIC = frozenset(
     {
@@ -79,7 +81,7 @@ class Conditions:
         self.method = self._cached("method")
         self.status = self._cached("status")
 
-    def _cached(self, domain: str) -> Callable[[Any], int]:
+    def _cached(self, domain: str) -> functools._lru_cache_wrapper[int]:
         def mask(value: object) -> int:
             return sum(bit for bit, holds in self._by.get(domain, ()) if holds(value))
 
@@ -165,9 +167,12 @@ class Conditions:
                 mask |= absent
         by = self._by
         if "path" in by:
-            mask |= self.path(facts[PATH])
+            path = request.path
+            mask |= self.path(path) if len(path) <= REMEMBERED_MOST else self.path.__wrapped__(path)
         if "agent" in by:
-            mask |= self.agent(facts[AGENT])
+            agent = facts[AGENT]
+            short = not isinstance(agent, str) or len(agent) <= REMEMBERED_MOST
+            mask |= self.agent(agent) if short else self.agent.__wrapped__(agent)
         if "method" in by:
             mask |= self.method(request.method)
         if request.query:

@@ -9,6 +9,7 @@ from penstock.guard.verdict import Action, Severity, Technique
 
 EMERGENCY, STILL_HOT = "emergency.global_rate", "emergency.still_hot"
 BEHAVIOUR = "ddos.behaviour"
+ANSWERS, ERRORS = "behaviour.answers", "behaviour.errors"
 
 
 def scenarios(ddos: Ddos) -> tuple[Scenario, ...]:
@@ -92,9 +93,9 @@ def _behaviour(ddos: Ddos) -> list[Scenario]:
         sign("many_agents", 25, distinct="agent", capacity=5, window=300),
         sign("metronome", 35, capacity=60, regular=0.05, window=120),
         sign("rapid", 40, capacity=100, leak=0.05),
-        Scenario(name="behaviour.answers", on="response", window=300, silent=True),
+        Scenario(name=ANSWERS, on="response", window=300, silent=True),
         sign(
-            "errors", 30, on="response", when="status:4xx", capacity=20, window=300, of={"behaviour.answers": (0.5, 40)}
+            "errors", 30, on="response", when="status:4xx", capacity=20, window=300, of={ANSWERS: (0.5, 40)}
         ),
         Scenario(
             name=BEHAVIOUR,

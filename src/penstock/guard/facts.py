@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
-from penstock.adapters.identity import group, read_address
+from penstock.adapters.identity import TEXT_MOST, group, read_address
 from penstock.errors import shown
 from penstock.guard.request import Request
 
@@ -48,13 +48,17 @@ class Place(NamedTuple):
     packed: bytes
 
 
-@functools.lru_cache(_REMEMBERED)
 def place_of(address: str | None) -> Place:
-    """The address's key and network.
+    """The address's key and network. What is longer than any address is cut before it is remembered.
 
     >>> place_of("2001:db8::7")[:2]
     ('ip:2001:db8::/64', 'net:2001:db8::/48')
     """
+    return _place_of(address if address is None or len(address) <= TEXT_MOST else address[: TEXT_MOST + 1])
+
+
+@functools.lru_cache(_REMEMBERED)
+def _place_of(address: str | None) -> Place:
     if not address:
         return Place(None, None, b"")
     read = read_address(address)
@@ -153,7 +157,7 @@ class Reader:
             account = f"user:{user}"
         elif session is not None:
             account = f"session:{session}"
-        if ja4 is not None and not self._ja4(ja4):
+        if ja4 is not None and (len(ja4) != 36 or not self._ja4(ja4)):
             ja4 = None
         if self.geo is not None and request.address is not None:
             where = self.geo.lookup(request.address)
@@ -165,7 +169,7 @@ class Reader:
         if self._target:
             target = f"{path}?{request.query}" if request.query else path
         facts = (
-            place.key, user, session, ja4, account, fields.get("user-agent"), path, self._endpoint(path), network, asn,
-            country, fingerprint, request.method, target,
+            place.key, user, session, ja4, account, fields.get("user-agent"), path, self._endpoint(path if len(path) <=
+            512 else path[:512]), network, asn, country, fingerprint, request.method, target,
         )  # fmt: skip
         return facts + tuple([one(request) for one in self._extra]) if self._extra else facts

@@ -179,7 +179,7 @@ class Guard(Operations):
         if threats is not None and threats.anomaly < 1:
             from penstock.guard.anomaly import Anomaly
 
-            self._anomaly = Anomaly()
+            self._anomaly = Anomaly(seed=int.from_bytes(os.urandom(8)))  # nobody can try at home what it thinks odd
         self.body_most = threats.body_most if threats is not None and threats.scan and threats.body else 0
         events = config.events
         self.events = Events(
@@ -290,11 +290,11 @@ class Guard(Operations):
             if evidence is not None:
                 self._scanned(evidence, facts, now, found)
         if self._anomaly is not None and config.threats is not None:
-            score = self._anomaly.score_request(request)
+            score = self._anomaly.score_request(request, self._failure_share(facts, now), place.key)
             if score > config.threats.anomaly:
                 said = Evidence(
                     "anomaly",
-                    Severity.MEDIUM,
+                    Severity.LOW,
                     f"unlike other requests: {score:.2f}",
                     score,
                     config.threats.anomaly,
@@ -322,6 +322,14 @@ class Guard(Operations):
         reason = self._bans.reasons[why] if why < len(self._bans.reasons) else ""
         said = Evidence("ban", Severity.MEDIUM, f"banned for {reason}", offences, key=subject(NAMES[fact], facts[fact]))
         return self._refuse(request, place, Found(said, Action.BAN, "banned"), left_ms / 1000, banned=True)
+
+    def _failure_share(self, facts: Facts, now: int) -> float:
+        """Of the address's answers in the last minutes, the part that were errors; 0 where that is not counted."""
+        answers, errors = self._numbers.get(ddos.ANSWERS), self._numbers.get(ddos.ERRORS)
+        if answers is None or errors is None:
+            return 0.0
+        whole, part = (self._records.counts(one, one + 1, facts, now)[0] for one in (answers, errors))
+        return min(1.0, part / whole) if whole and part else 0.0
 
     def _fired(self, over: tuple[tuple[int, int], ...], facts: Facts, now: int, found: list[Found]) -> None:
         """What the rules that are over (rule, count) come to."""

@@ -29,9 +29,9 @@ def scenarios(threats: Threats) -> tuple[Scenario, ...]:
     found = [
         probe("scanner", 1, 60, when="agent:scanner"),
         probe("sensitive_files", 4, 5, when=("path:sensitive_file", "not status:2xx"), on="response", distinct="path"),
-        probe("technology", 0, 1, when=("path:technology", "not status:2xx"), on="response"),
+        probe("technology", 0, 1, when=("path:technology", "status:4xx"), on="response"),
         probe("w00tw00t", 0, 1, when="path:w00tw00t"),
-        probe("backdoor", 0, 1, when=("path:backdoor", "not status:2xx"), on="response"),
+        probe("backdoor", 0, 1, when=("path:backdoor", "status:4xx"), on="response"),
         probe("admin", 2, 10, when=("path:admin", "status:404"), on="response", distinct="path"),
         probe("open_proxy", 0, 1, when=("open_proxy", "not status:2xx"), on="response"),
         probe("user_enumeration", 5, 10, when="query:author=", distinct="target"),
