@@ -1,5 +1,4 @@
-"""Logs of real attacks raise the alerts that are stated for them, for the right addresses; a benign day raises none
-that could not be defended."""
+"""Logs of real attacks raise the alerts that are stated for them, and a benign day none that could not be defended."""
 
 from __future__ import annotations
 
@@ -110,8 +109,8 @@ BENIGN = {
 }  # fmt: skip
 """Who may be refused on the benign day. 91.236.75.25 looks for fckeditor under eight paths within a second. The others
 had more than 60 requests in the one minute into which the log squeezes an hour: more than a device or a page for
-signing in is allowed, and limits say so (429); nobody of them is banned. 94.153.9.168 posts spam into a path ("Result:
-chosen nickname …"), which paranoia 2 takes for markup."""
+signing in is allowed, and limits say so (429); nobody of them is banned. 94.153.9.168 posts spam into a path ("Result: chosen
+nickname …"), which paranoia 2 takes for markup."""
 
 
 @here
@@ -132,7 +131,8 @@ def test_scanning_a_benign_day() -> None:
     with Guard(config) as guard:
         accused = []
         for entry in entries(LOGS / "apache_logs"):
-            verdict = guard.inspect(Request(entry.address, entry.method, entry.path, entry.query,
-            request_of(entry).headers)) if verdict.reasons:
+            headers = request_of(entry).headers
+            verdict = guard.inspect(Request(entry.address, entry.method, entry.path, entry.query, headers))
+            if verdict.reasons:
                 accused.append((entry.target, verdict.reasons))
     assert accused == []
