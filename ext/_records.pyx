@@ -15,7 +15,7 @@ from collections import namedtuple
 
 from penstock.errors import SegmentError
 
-LEAKY, WINDOW, SCORE, PULSE = PS_KIND_LEAKY, PS_KIND_WINDOW, PS_KIND_SCORE, PS_KIND_PULSE
+LEAKY, WINDOW, SCORE, PULSE, FOCUS = PS_KIND_LEAKY, PS_KIND_WINDOW, PS_KIND_SCORE, PS_KIND_PULSE, PS_KIND_FOCUS
 COUNTERS = PS_COUNTERS
 FACTS_MOST = PS_FACTS_MOST
 RULES_MOST = PS_RULES_MOST
@@ -24,11 +24,12 @@ OFFENCES_MOST = PS_OFFENCES_MOST
 WHY_MOST = PS_WHY_MOST
 
 Rule = namedtuple(
-    "Rule", "kind by needs capacity span_ns quiet_ns distinct member_ns share of half_life silent",
-    defaults=(0, 0, 0, 0, None, 0, 0, (), 0.0, False),
+    "Rule", "kind by needs capacity span_ns quiet_ns distinct member_ns share of half_life silent memory",
+    defaults=(0, 0, 0, 0, None, 0, 0, (), 0.0, False, 0),
 )
 Rule.__doc__ = """One rule, in the units of ext/records/records.h. by: numbers of facts; needs: conditions, as bits; distinct: the
-number of a fact, or None; of: ((rule, at least, share in 1/2^16), …); silent: never fires."""
+number of a fact, or None; of: ((rule, at least, share in 1/2^16), …); silent: never fires; memory: rules of the
+same facts, values and memory remember values together."""
 
 cdef Py_ssize_t READ_MOST = 1024  # bytes of a fact that tell it from others, its length beside
 
@@ -158,6 +159,7 @@ cdef class Records:
         cdef ps_outcome_of_rule outcome
         cdef ps_asked asked
         cdef list over = None
+        memset(&asked, 0, sizeof(asked))
         asked.records, asked.now = self.records, now
         check_range(self.records, first, last, facts)
         for number in range(first, last):
@@ -168,7 +170,7 @@ cdef class Records:
             if not group_of(self.records, rule, facts, prints, &known, &group):
                 continue
             value = 0
-            if rule.member_ns and not fact_of(self.records, rule.distinct, facts, prints, &known, &value):
+            if (rule.member_ns or rule.kind == PS_KIND_FOCUS) and not fact_of(self.records, rule.distinct, facts, prints, &known, &value):
                 continue
             outcome = ps_record_event(&asked, number, group, value, units, counts)
             if outcome.over:
@@ -406,12 +408,15 @@ cdef int native_rules(ps_records *records, rules) except -1:
     cdef Py_ssize_t number, members = 0, i
     count = len(rules)
     members = count
+    remembering = {}  # (by, distinct, memory) -> (the number of the rule that remembers, the rules that ask it)
     for number, given in enumerate(rules):
         if number >= PS_RULES_MOST:
             raise ValueError(f"there are {count} rules; at most {PS_RULES_MOST} can be counted, those of distinct values twice")
         rule = &records.rules[number]
-        if given.kind not in (LEAKY, WINDOW, SCORE, PULSE):
-            raise ValueError(f"kind={given.kind} is none of LEAKY, WINDOW, SCORE and PULSE")
+        if given.kind not in (LEAKY, WINDOW, SCORE, PULSE, FOCUS):
+            raise ValueError(f"kind={given.kind} is none of LEAKY, WINDOW, SCORE, PULSE and FOCUS")
+        if given.kind == PS_KIND_FOCUS and given.distinct is None:
+            raise ValueError("a rule of the kind FOCUS needs distinct=, the fact that is voted for")
         if given.kind != PS_KIND_SCORE and given.span_ns < 1:
             raise ValueError(f"span_ns={given.span_ns} must be at least 1")
         if given.kind == PS_KIND_WINDOW:
@@ -432,11 +437,22 @@ cdef int native_rules(ps_records *records, rules) except -1:
         for i in range(PS_BY_MOST):
             rule.by[i] = given.by[i] if i < len(given.by) else PS_NO_FACT
         if given.distinct is not None:
-            if members >= PS_RULES_MOST:
-                raise ValueError(f"there are {count} rules; at most {PS_RULES_MOST} can be counted, those of distinct values twice")
-            rule.distinct, rule.member_ns, rule.member = given.distinct, given.member_ns, members
-            records.rules[members].kind = PS_KIND_MEMBER
-            records.rules[members].by[0] = PS_NO_FACT
-            members += 1
+            rule.distinct = given.distinct
+        if given.distinct is not None and given.kind != PS_KIND_FOCUS:
+            rule.member_ns = given.member_ns
+            known = remembering.get((given.by, given.distinct, given.memory))
+            if known is None:
+                if members >= PS_RULES_MOST:
+                    raise ValueError(f"there are {count} rules; at most {PS_RULES_MOST} can be counted, those of distinct values twice")
+                known = remembering[given.by, given.distinct, given.memory] = (members, [])
+                records.rules[members].kind = PS_KIND_MEMBER
+                records.rules[members].by[0] = PS_NO_FACT
+                members += 1
+            rule.member = known[0]
+            known[1].append(number)
+    for _, sharing in remembering.values():  # who shares a memory shares its length, the longest
+        lasts = max(rules[i].member_ns for i in sharing)
+        for i in sharing:
+            records.rules[i].member_ns = lasts
     records.rule_count = members
     return 0

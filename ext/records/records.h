@@ -27,7 +27,7 @@
 #define PS_NO_FACT 0xFF
 #define PS_COUNTERS 256
 
-typedef enum { PS_KIND_NONE, PS_KIND_LEAKY, PS_KIND_WINDOW, PS_KIND_MEMBER, PS_KIND_SCORE, PS_KIND_PULSE, PS_KIND_BAN } ps_kind;
+typedef enum { PS_KIND_NONE, PS_KIND_LEAKY, PS_KIND_WINDOW, PS_KIND_MEMBER, PS_KIND_SCORE, PS_KIND_PULSE, PS_KIND_FOCUS } ps_kind;
 
 typedef struct {
     uint64_t rule;     /* the earlier rule whose count is compared with; */
@@ -49,8 +49,8 @@ typedef struct {
     unsigned bits;       /* window: of each count */
     unsigned silent;     /* never fires: others are compared with it */
     uint8_t by[PS_BY_MOST]; /* facts of the key, PS_NO_FACT after the last */
-    uint8_t distinct;       /* the fact whose values are told apart */
-    uint8_t member;         /* the number of the rule that remembers them */
+    uint8_t distinct;       /* the fact whose values are told apart; focus: the fact that is voted for */
+    uint8_t member;         /* the number of the rule that remembers them; rules of the same facts have the same */
 } ps_rule;
 
 /* What all who share the records have in common, before the tables. */
@@ -145,9 +145,12 @@ _Static_assert(PS_RULES_MOST + 2 < 0x100 && PS_SLOT_FREE < 2, "a rule's number f
 
 /* ---- slots ---- */
 
+#define PS_MEMBER_WORDS ((PS_RULES_MOST + 63) / 64)
+
 typedef struct {
     ps_records *records;
     uint64_t now;
+    uint64_t met[PS_MEMBER_WORDS], fresh[PS_MEMBER_WORDS]; /* members that this feed has met, and those that were new to it */
 } ps_asked;
 
 /* ns until a word says nothing any more; 0 when it does not now. */
@@ -163,6 +166,9 @@ static inline uint64_t ps_record_rest(const ps_rule *rule, uint64_t word, uint64
     } else if (rule->kind == PS_KIND_PULSE) {
         uint64_t gap = ((now / 1000000) - (word >> 32)) & PS_PULSE_TIME_MASK;
         return gap * 1000000 < rule->span_ns ? rule->span_ns - gap * 1000000 : 0;
+    } else if (rule->kind == PS_KIND_FOCUS) {
+        uint64_t gap = ((now / 1000000000) - (word >> 40)) & PS_FOCUS_TIME_MASK;
+        return gap * 1000000000 < rule->span_ns ? rule->span_ns - gap * 1000000000 : 0;
     } else if (rule->kind == PS_KIND_SCORE) {
         double points = ps_score_at(word, rule->half_life_s, now); /* a point is worth a minute, and less than one nothing */
         return points > -1 && points < 1 ? 0 : (uint64_t)(fabs(points) * 6e10);
@@ -243,16 +249,23 @@ static inline bool ps_of_holds(const ps_rule *rule, uint64_t count, const uint64
     return true;
 }
 
-/* Whether `value` is new to the group, which it is then no more. Without a place it counts as known: that accuses nobody. */
+/* Whether `value` is new to the group, which it is then no more; all rules of one feed that ask are told the same. Without a
+ * place it counts as known: that accuses nobody. */
 static inline bool ps_record_meet(ps_asked *asked, const ps_rule *rule, uint64_t group, uint64_t value) {
+    uint64_t word = rule->member / 64, bit = UINT64_C(1) << rule->member % 64;
+    if (asked->met[word] & bit)
+        return (asked->fresh[word] & bit) != 0;
+    asked->met[word] |= bit;
     uint64_t key = ps_record_key(rule->member, ps_mix(group, value)), index, state;
     for (;;) { /* ends: it goes round only when another thread's exchange on this slot succeeded */
         if (!ps_record_slot(asked, &asked->records->table, key, &index, &state))
             return false;
         if (!ps_is_tentative(state) && state > asked->now)
             return false;
-        if (ps_pair_exchange(&asked->records->table.slots[index], key, state, key, asked->now + rule->member_ns))
+        if (ps_pair_exchange(&asked->records->table.slots[index], key, state, key, asked->now + rule->member_ns)) {
+            asked->fresh[word] |= bit;
             return true;
+        }
     }
 }
 
@@ -292,6 +305,10 @@ static inline ps_outcome_of_rule ps_record_event(ps_asked *asked, uint64_t numbe
             next = ps_thirds_add(ps_thirds_at(word, rule->bits, rule->span_ns, now), rule->bits, units);
             outcome.count = ps_thirds_count(next, rule->bits);
             outcome.over = outcome.count > rule->capacity;
+        } else if (rule->kind == PS_KIND_FOCUS) {
+            next = ps_focus_vote(word, value, rule->span_ns, now);
+            outcome.count = ps_focus_lead(next);
+            outcome.over = outcome.count > rule->capacity;
         } else {
             next = ps_pulse_beat(word, rule->span_ns, now);
             ps_pulse pulse = ps_pulse_of(next);
@@ -319,6 +336,7 @@ static inline uint64_t ps_record_count(const ps_records *records, uint64_t numbe
     case PS_KIND_LEAKY: return ps_leaky_level(word, rule->span_ns, now);
     case PS_KIND_WINDOW: return ps_thirds_count(ps_thirds_at(word, rule->bits, rule->span_ns, now), rule->bits);
     case PS_KIND_PULSE: return ps_pulse_of(word).events;
+    case PS_KIND_FOCUS: return ps_focus_lead(word);
     default: return 0;
     }
 }

@@ -5,6 +5,7 @@
  *   window    index of the current third | events of that third, of the one before, of the one before that
  *   member    time at which the value is forgotten
  *   score     time of the last change, in s | how far from neutral, in 1/2^20 of a point, plus half the range
+ *   focus     time of the last event, in s | the value that leads | by how many events it does
  *   pulse     time of the last event, in ms | events | mean interval | mean deviation from it
  *   ban       time at which it ends, in ms | offences | why
  *
@@ -156,6 +157,30 @@ static inline uint64_t ps_pulse_beat(uint64_t word, uint64_t forget_ns, uint64_t
     }
     uint64_t events = pulse.events < 0xFF ? pulse.events + 1 : 0xFF;
     return stamp | events << 24 | ps_short(pulse.mean) << 12 | ps_short(pulse.deviation);
+}
+
+/* ---- focus: by how many events one value leads all others together, in one word whatever values there are. Boyer and Moore,
+ * "MJRTY: a fast majority vote algorithm", 1991: if a value has the share s of n events, s > 1/2, it leads by (2s - 1) n at
+ * least. ---- */
+
+#define PS_FOCUS_LEAD_MOST 0xFFFFF
+#define PS_FOCUS_TIME_MASK 0x3FFFFF
+
+static inline uint64_t ps_focus_lead(uint64_t word) { return word & PS_FOCUS_LEAD_MOST; }
+
+/* The word after an event of `value`. A pause of more than `forget_ns` begins anew. */
+static inline uint64_t ps_focus_vote(uint64_t word, uint64_t value, uint64_t forget_ns, uint64_t now) {
+    uint64_t now_s = now / 1000000000 & PS_FOCUS_TIME_MASK, mark = value >> 44, lead = ps_focus_lead(word), leader = word >> 20 & PS_FOCUS_LEAD_MOST;
+    uint64_t pause = (now_s - (word >> 40)) & PS_FOCUS_TIME_MASK;
+    if (pause > forget_ns / 1000000000 && pause <= PS_FOCUS_TIME_MASK / 2)
+        lead = 0;
+    if (lead == 0)
+        leader = mark;
+    if (leader == mark)
+        lead += lead < PS_FOCUS_LEAD_MOST;
+    else
+        lead--;
+    return now_s << 40 | leader << 20 | lead;
 }
 
 /* ---- ban ---- */

@@ -11,6 +11,7 @@ LEAKY: int
 WINDOW: int
 SCORE: int
 PULSE: int
+FOCUS: int
 COUNTERS: int
 FACTS_MOST: int
 RULES_MOST: int
@@ -31,6 +32,7 @@ class Rule(NamedTuple):
     of: tuple[tuple[int, int, int], ...] = ()
     half_life: float = 0.0
     silent: bool = False
+    memory: int = 0
 
 _Facts = tuple[str | builtins.bytes | int | None, ...]
 

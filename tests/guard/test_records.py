@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock._records import LEAKY, PULSE, SCORE, WINDOW, Records, Rule, window_capacity_most
+from penstock._records import FOCUS, LEAKY, PULSE, SCORE, WINDOW, Records, Rule, window_capacity_most
 
 S = 1_000_000_000
 SECRET = bytes(range(16))
@@ -134,6 +134,33 @@ def test_a_metronome_and_a_person() -> None:
     for number in range(200):
         now += S // 2 + (number * 7919 % 997) * S // 400
         assert not one.feed(0, 1, facts("person"), 0, now)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=200), st.integers(1, 50))
+def test_a_focus_leads_by_no_more_than_it_has(values: list[int], capacity: int) -> None:
+    """Whoever has a share above half leads at least by the rest; nobody is said to lead by more than he has."""
+    rule = Rule(FOCUS, (0,), capacity=capacity, span_ns=600 * S, distinct=1)
+    one = records(rule)
+    for place, value in enumerate(values, 1):
+        over = one.feed(0, 1, facts("a", value), 0, 900 * S + place)
+        most = max(values[:place].count(its) for its in range(4))
+        count = one.counts(0, 1, facts("a"), 900 * S + place)[0]
+        assert count is not None
+        assert 2 * most - place <= count <= most
+        assert bool(over) == (count > capacity)
+    assert not one.feed(0, 1, facts("a", 1), 0, 9000 * S)  # after a pause it begins anew
+    assert one.counts(0, 1, facts("a"), 9000 * S) == [1]
+
+
+def test_rules_of_the_same_values_share_their_memory() -> None:
+    rules = [Rule(WINDOW, (0,), capacity=9, span_ns=20 * S, distinct=1, member_ns=ns) for ns in (5 * S, 60 * S)]
+    alone, both = records(rules[0]), records(*rules)
+    for number in range(10):
+        alone.feed(0, 1, facts("a", number), 0, 90 * S)
+        assert bool(both.feed(0, 2, facts("a", number), 0, 90 * S)) == (number == 9)
+    assert alone.used() + 1 == both.used()
+    assert both.counts(0, 2, facts("a"), 90 * S) == [10, 10]
 
 
 def test_scores_fade_to_neutral() -> None:

@@ -39,7 +39,7 @@ typedef struct {
 /* Every event of a few keys is counted, by both kinds. */
 static void count_body(worker *w) {
     account *a = (account *)w->shared;
-    ps_asked asked = {a->records, 7200 * SECOND};
+    ps_asked asked = {.records = a->records, .now = 7200 * SECOND};
     uint64_t counts[PS_RULES_MOST];
     for (uint64_t i = 0; i < a->events; i++) {
         uint64_t key = draw_below(&w->random, KEYS);
@@ -68,7 +68,7 @@ static void spray_body(worker *w) {
     account *a = (account *)w->shared;
     uint64_t counts[PS_RULES_MOST], own[SPRAY] = {0};
     for (uint64_t i = 0; i < a->events; i++) {
-        ps_asked asked = {a->records, 100 * SECOND};
+        ps_asked asked = {.records = a->records, .now = 100 * SECOND};
         uint64_t one = draw_below(&w->random, SPRAY), key = one * WORKERS_MOST + w->number; /* nobody else's */
         own[one]++;
         ps_outcome_of_rule outcome = ps_record_event(&asked, OTHERS, ps_mix(key, 99), 0, 1, counts);
@@ -87,7 +87,7 @@ static void check_spray(unsigned threads, uint64_t events, uint64_t seed) {
 /* Threads ban, ask and lift; a ban that nobody lifts is at least as long as every thread said. */
 static void ban_body(worker *w) {
     account *a = (account *)w->shared;
-    ps_asked asked = {a->records, SECOND};
+    ps_asked asked = {.records = a->records, .now = SECOND};
     for (uint64_t i = 0; i < a->events; i++) {
         uint64_t key = 1000 + draw_below(&w->random, KEYS), until = 2000 + draw_below(&w->random, 1000000);
         ps_ban after;
@@ -119,7 +119,7 @@ static void check_scribbled(uint64_t events, uint64_t seed) {
                 ps_store_relaxed(&slot->key, draw_below(&random, 4) ? (draw(&random) & ~UINT64_C(0xFF)) | rule : draw_below(&random, 3));
                 ps_store_relaxed(&slot->state, draw(&random) & ~PS_TENTATIVE);
             }
-            ps_asked asked = {records, draw(&random) >> (2 + draw_below(&random, 40))};
+            ps_asked asked = {.records = records, .now = draw(&random) >> (2 + draw_below(&random, 40))};
             uint64_t group = draw_below(&random, 40), number = draw_below(&random, RULES);
             ps_record_event(&asked, number, group, 0, 1 + draw_below(&random, 3), counts);
             ps_record_count(records, number, group, asked.now);

@@ -49,9 +49,9 @@ STATIC = frozenset(
         "txt",
     }
 )
-STATES = ("never", "emergency", "tight", "signed_in", "bare", "long_chain", "open_proxy", "no_address")
+STATES = ("never", "emergency", "tight", "signed_in", "queried", "bare", "long_chain", "open_proxy", "no_address")
 """What the guard itself knows of a request. never: it does not hold, for scenarios that others add to; emergency mode;
-an endpoint under attack; a user given; Accept or Accept-Language missing beside a browser's User-Agent, or no
+an endpoint under attack; a user given; a query; Accept or Accept-Language missing beside a browser's User-Agent, or no
 User-Agent; a forwarding chain of more than five; CONNECT or another host's address as target; no address of the
 client."""
 
@@ -208,6 +208,7 @@ _STATE_OF_REQUEST: dict[str, Callable[[Request, Facts], bool]] = {
     "bare": _bare,
     "long_chain": _long_chain,
     "open_proxy": _open_proxy,
+    "queried": lambda request, facts: bool(request.query),
     "signed_in": lambda request, facts: request.user is not None,
     "no_address": lambda request, facts: facts[ADDRESS] is None,
 }

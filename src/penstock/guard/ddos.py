@@ -89,7 +89,9 @@ def _behaviour(ddos: Ddos) -> list[Scenario]:
             window=300,
             of={"ddos.requests": (0.8, 50)},
         ),
-        sign("focus", 20, by=("address", "path"), capacity=200, window=300, of={"ddos.requests": (0.9, 200)}),
+        sign(
+            "focus", 20, distinct="path", leading=True, capacity=160, window=300, of={"ddos.requests": (0.8, 200)}
+        ),
         sign("many_agents", 25, distinct="agent", capacity=5, window=300),
         sign("metronome", 35, capacity=60, regular=0.05, window=120),
         sign("rapid", 40, capacity=100, leak=0.05),

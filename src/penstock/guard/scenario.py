@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from penstock._records import LEAKY, PULSE, RULES_MOST, WINDOW, Rule, window_capacity_most
+from penstock._records import FOCUS, LEAKY, PULSE, RULES_MOST, WINDOW, Rule, window_capacity_most
 from penstock.errors import shown
 from penstock.guard.request import Request
 from penstock.guard.verdict import Action, Severity, Technique
@@ -35,6 +35,8 @@ class Scenario:
     leak       seconds for one unit
     regular    fires when events come so evenly that their mean deviation is less than this share of the mean interval;
                `window` is then the pause that begins anew
+    leading    fires when one value of `distinct` leads all others together by more than `capacity` events; `window` is then
+               the pause that begins anew
     blackhole  seconds of quiet after it has fired
     of         {scenario: (share, at least)}: fires only when the other one, which is counted by a part of the same
     facts
@@ -58,6 +60,7 @@ class Scenario:
     window: float | None = None
     leak: float | None = None
     regular: float | None = None
+    leading: bool = False
     blackhole: float = 0.0
     of: Mapping[str, tuple[float, int]] = field(default_factory=dict)
     adds: Mapping[str, int] = field(default_factory=dict)
@@ -104,7 +107,9 @@ class Scenario:
             raise wrong("regular", "must be more than 0 and less than 1, with window=")
         if self.regular is not None and not 2 <= self.capacity <= 254:
             raise wrong("capacity", "must be 2 to 254 events with regular=")
-        if self.window is not None and self.regular is None:
+        if self.leading and (self.distinct is None or self.window is None or self.regular is not None):
+            raise wrong("leading", "needs distinct= and window=, and no regular=")
+        if self.window is not None and self.regular is None and not self.leading:
             most = window_capacity_most(third_ns(self.window))
             if self.capacity > most:
                 raise wrong(
@@ -153,6 +158,8 @@ def compile_rules(
         for condition in one.when:
             needs |= bit(one, condition)
         kind = PULSE if one.regular is not None else WINDOW if one.window is not None else LEAKY
+        if one.leading:
+            kind = FOCUS
         span = third_ns(one.window) if kind == WINDOW and one.window else round((one.leak or one.window or 0) * NS)
         lasts = one.window if one.window is not None else max(1, one.capacity) * (one.leak or 0)
         rules.append(
@@ -168,6 +175,7 @@ def compile_rules(
                 0 if one.regular is None else round(one.regular * 65536),
                 tuple(of),
                 silent=one.silent,
+                memory=PHASES.index(one.on),  # what one phase has met the next has yet to meet
             )
         )
     for one in scenarios:
