@@ -170,7 +170,7 @@ class Reader:
             target = f"{path}?{request.query}" if request.query else path
         prefix = path if len(path) <= 512 else path[:512]
         facts = (
-            place.key, user, session, ja4, account, fields.get("user-agent"), path, self._endpoint(prefix), network, asn,
-            country, fingerprint, request.method, target,
+            place.key, user, session, ja4, account, fields.get("user-agent"), path, self._endpoint(prefix), network,
+            asn, country, fingerprint, request.method, target,
         )  # fmt: skip
         return facts + tuple([one(request) for one in self._extra]) if self._extra else facts

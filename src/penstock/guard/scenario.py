@@ -35,8 +35,8 @@ class Scenario:
     leak       seconds for one unit
     regular    fires when events come so evenly that their mean deviation is less than this share of the mean interval;
                `window` is then the pause that begins anew
-    leading    fires when one value of `distinct` leads all others together by more than `capacity` events; `window` is then
-               the pause that begins anew
+    leading    fires when one value of `distinct` leads all others together by more than `capacity` events; `window` is
+               then the pause that begins anew
     blackhole  seconds of quiet after it has fired
     of         {scenario: (share, at least)}: fires only when the other one, which is counted by a part of the same
     facts
