@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from urllib.parse import unquote_plus
 
 from penstock import _scan
 from penstock.guard.scan import CONVICTS, KINDS, scan
@@ -66,7 +67,8 @@ def peers() -> dict[str, tuple[Convicts, int]]:
     else:
 
         def by_libinjection(value: str) -> set[str]:
-            data = value.encode("utf-8", "replace").decode()
+            data = unquote_plus(value) if "%" in value else value  # it decodes nothing by itself
+            data = data.encode("utf-8", "replace").decode()
             kinds = {"sqli"} if libinjection.is_sql_injection(data)["is_sqli"] else set()
             return kinds | ({"xss"} if libinjection.is_xss(data)["is_xss"] else set())
 
@@ -157,7 +159,7 @@ def beside(sets: dict[str, Values]) -> None:
     print("### Beside others: recall by the kind labelled, or false alarms; us per value\n")
     rows = []
     for name, values in sets.items():
-        row: list[object] = [name, f"{share(ours, name, values)}; {microseconds(ours, values, 3):.2f}"]
+        row: list[object] = [name, f"{share(ours, name, values)}; {microseconds(scan, values):.2f}"]
         for convicts, most in others.values():
             chosen = random.Random(1).sample(values, min(most, len(values))) if most else values
             row.append(f"{share(convicts, name, chosen)}; {microseconds(convicts, chosen, 1 if most else 3):,.1f}")
