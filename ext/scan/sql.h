@@ -523,7 +523,7 @@ static inline bool ps_sql_opens(const ps_sql_scan *scan) {
         spaces++;
     if (spaces == at)
         return false;
-    if (at > 1 && strchr("bfrux", bytes[at - 1]) && !ps_is_word(bytes[at - 2]))
+    if (at > 1 && strchr("bfrux", bytes[at - 1]) && !ps_in_word(bytes[at - 2]))
         at--; /* b'..' */
     return bytes[at - 1] && strchr(" \t([{=,:<!", bytes[at - 1]);
 }
@@ -540,7 +540,7 @@ static inline void ps_sql_tail(const ps_sql_scan *scan) {
     uint8_t c = scan->text->bytes[at];
     uint8_t behind = at + 1 + (c != '#') < n ? scan->text->bytes[at + 1 + (c != '#')] : ' ';
     bool glued = sql->tokens[i].flags & SQL_GLUED;
-    bool sure = c == '/' || (c == '-' ? !ps_is_word(behind) && behind != '-'
+    bool sure = c == '/' || (c == '-' ? !ps_in_word(behind) && behind != '-'
                                       : (ps_is_space(behind) || behind == '+') && (glued || at + 1 == n));
     bool quoted = c == '-' && !glued && n - at > 6; /* "the end" -- somebody */
     sure = sure && !quoted && !ps_sql_opens(scan);

@@ -117,7 +117,7 @@ static inline void ps_sql_put(ps_sql *sql, int is, uint32_t start, uint32_t end,
         sql->tokens[sql->count++] = (ps_sql_token){(uint8_t)is, (uint8_t)flags, (uint16_t)start, (uint16_t)end, 0};
 }
 
-static inline bool ps_sql_name(uint8_t c) { return ps_is_word(c) || c == '$' || (c >= 0x80 && c != 0xa0); }
+static inline bool ps_sql_name(uint8_t c) { return ps_in_word(c) || c == '$' || (c >= 0x80 && c != 0xa0); }
 
 static inline uint32_t ps_sql_number_end(const ps_text *text, uint32_t at) {
     const uint8_t *bytes = text->bytes;
@@ -348,7 +348,7 @@ static inline void ps_sql_read(const ps_words *words, const ps_text *text, uint8
                     i++;
                     is = SQL_ASSIGN;
                 } else if (next == ':') {
-                    for (i++; i < n && ps_is_word(bytes[i]);)
+                    for (i++; i < n && ps_in_word(bytes[i]);)
                         i++; /* ::type changes nothing */
                     before = i;
                     continue;
