@@ -43,7 +43,9 @@ static inline void ps_html_words(ps_words *words) {
         "ontrackchange ontransitioncancel ontransitionend ontransitionrun ontransitionstart onundo onunload onurlflip "
         "onvolumechange onwaiting onwheel onzoom",
         HTML_EVENT);
-    ps_words_add(words, "srcdoc datasrc dynsrc lowsrc datafld dataformatas attributename http-equiv fscommand seeksegmenttime",
+    ps_words_add(words,
+                 "srcdoc datasrc dynsrc lowsrc datafld dataformatas attributename http-equiv fscommand seeksegmenttime "
+                 "xlink:href",
                  HTML_ATTRIBUTE);
     ps_words_add(words,
                  "alert confirm prompt eval execscript settimeout setinterval msgbox fromcharcode atob unescape "
@@ -107,6 +109,22 @@ static inline bool ps_html_url(const char *url) {
     url += 5;
     return *url == ',' || ps_starts(url, "text/") || ps_starts(url, "application/") || ps_starts(url, "image/svg") ||
            *url == ';' || *url == 'x';
+}
+
+/* Does the style leave a string or a rule? A quote behind a letter that should have opened one, braces, a comment, an escape. */
+static inline bool ps_html_broken_style(const ps_text *text, uint32_t start, uint32_t end) {
+    bool inside = false;
+    for (uint32_t i = start; i < end && i < text->length && i < start + 4 * PS_HTML_VALUE; i++) {
+        uint8_t c = text->bytes[i];
+        if (c == '{' || c == '}' || c == '\\' || (c == '/' && i + 1 < end && text->bytes[i + 1] == '*'))
+            return true;
+        if (c != '\'' && c != '"')
+            continue;
+        if (!inside && i > start && ps_in_word(text->bytes[i - 1]))
+            return true;
+        inside = !inside;
+    }
+    return false;
 }
 
 /* Style as a browser takes it: without comments, spaces and escapes. */
@@ -220,7 +238,9 @@ static inline void ps_html_attributes(ps_html_scan *scan, uint32_t tag, uint32_t
                 ps_html_find(scan, PS_XSS_MARKUP, start, end);
                 return;
             }
-            if ((ps_at(text, start, "style") || strchr(url, '(')) && ps_html_style(text, value, end)) {
+            bool style = name_end - start == 5 && ps_at(text, start, "style");
+            if (((style || strchr(url, '(')) && ps_html_style(text, value, end)) ||
+                (style && ps_html_broken_style(text, value, end))) {
                 ps_html_find(scan, PS_XSS_STYLE, start, end);
                 return;
             }

@@ -387,7 +387,7 @@ static inline int ps_sql_statement(const ps_sql_scan *scan, int i, int *last) {
     case SQL_CALL: return flags & SQL_CALLS ? 2 : 0;
     case SQL_SET: return next == SQL_VARIABLE && (third == SQL_COMPARE || third == SQL_ASSIGN) ? 3 : 0;
     case SQL_GRANT: return next >= SQL_WORD && third >= SQL_WORD;
-    case SQL_LOAD: return next == SQL_DATA && third == SQL_DATA ? 3 : 0;
+    case SQL_LOAD: return next == SQL_DATA && (third == SQL_DATA || ps_sql_is(sql, i + 3) == SQL_DATA) ? 3 : 0;
     case SQL_PRINT: return (next == SQL_STRING && !(flags & SQL_GLUED)) || next == SQL_VARIABLE ? 2 : 0;
     case SQL_GOTO:
         if (next != SQL_WORD)

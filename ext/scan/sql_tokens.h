@@ -38,7 +38,7 @@ static inline void ps_sql_words(ps_words *words) {
         {"and or xor", SQL_LOGIC}, {"not", SQL_NOT}, {"like rlike regexp ilike glob similar", SQL_LIKE}, {"sounds", SQL_SOUNDS},
         {"between", SQL_BETWEEN}, {"in", SQL_IN}, {"is isnull notnull", SQL_IS}, {"null true false unknown", SQL_LITERAL},
         {"div mod", SQL_DIV}, {"as", SQL_AS}, {"join", SQL_JOIN}, {"values value", SQL_VALUES}, {"replace", SQL_REPLACE},
-        {"load", SQL_LOAD}, {"data infile", SQL_DATA}, {"grant revoke", SQL_GRANT}, {"collate escape", SQL_COLLATE},
+        {"load", SQL_LOAD}, {"data xml infile", SQL_DATA}, {"grant revoke", SQL_GRANT}, {"collate escape", SQL_COLLATE},
         {"binary", SQL_BINARY}, {"for", SQL_FOR}, {"goto", SQL_GOTO}, {"print", SQL_PRINT}, {"while", SQL_WHILE},
         {"varchar nvarchar varchar2 nchar int integer bigint decimal numeric text datetime signed unsigned", SQL_TYPE},
         {"top", SQL_TOP}, {"exists", SQL_EXISTS}, {"row", SQL_ROW},

@@ -5,6 +5,12 @@
 from __future__ import annotations
 
 HARMLESS = r"""
+Rock ’n’ Roll — O’Neil’s “best” or ‘worst’
+‘a’ = ‘b’
+（セール）＜半額＞ ＯＲ ＝
+½ cup, ¼ cup and ¾ cup
+<p style="color: red; font-family: 'Open Sans', serif">text</p>
+<td style='width:50%'>5</td>
 "<name>"
 shell;prompt;command;cmd;
 file://../crates/parser
