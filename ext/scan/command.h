@@ -47,7 +47,9 @@ typedef struct {
     const ps_words *words;
     const ps_text *text;
     ps_findings *found;
+    uint32_t lines; /* newlines: who posts many posts a text, and its lines begin with anything */
 } ps_command_scan;
+#define PS_COMMAND_LINES 2
 
 static inline void ps_command_find(const ps_command_scan *scan, int rule, uint32_t start, uint32_t end) {
     ps_find(scan->found, rule, ps_origin(scan->text, start), ps_origin(scan->text, end));
@@ -149,6 +151,7 @@ static inline void ps_command_behind(const ps_command_scan *scan, uint32_t sign,
         uint8_t c = text->bytes[at];
         if (c == '`' && at > sign && first != '`' && spaced)
             return; /* told at that sign */
+        spaced |= c == '\n' && at > sign;
         if (c == ';' || c == '|' || c == '&' || c == '`' || c == '\n' || c == '\r')
             signs++;
         else if (ps_is_space(c) || c == '+')
@@ -191,6 +194,10 @@ static inline void ps_command_behind(const ps_command_scan *scan, uint32_t sign,
         (ps_at(text, end + 1, "user") || ps_at(text, end + 1, "localgroup") || ps_at(text, end + 1, "view") ||
          ps_at(text, end + 1, "share")))
         arguments = ARGUMENTS_SHAPED;
+    if (first == '\n' && scan->lines > PS_COMMAND_LINES) {
+        ps_command_find(scan, PS_COMMAND_WEAK, sign, end);
+        return;
+    }
     if (first == '`' && ps_command_quoted(text, sign, second)) {
         ps_command_find(scan, PS_COMMAND_WEAK, sign, end);
         return;
@@ -248,7 +255,7 @@ static inline void ps_command_call(const ps_command_scan *scan, uint32_t start, 
 }
 
 static inline void ps_scan_command(const ps_words *words, const ps_text *text, uint32_t has, ps_findings *found) {
-    ps_command_scan scan = {words, text, found};
+    ps_command_scan scan = {words, text, found, 0};
     const uint8_t *bytes = text->bytes;
     uint32_t n = text->length, begin = 0;
     if (has & PS_HAS_SLASH) {
@@ -308,6 +315,8 @@ static inline void ps_scan_command(const ps_words *words, const ps_text *text, u
     if (!(has & PS_HAS_SHELL))
         return;
     uint32_t quotes = 0;
+    for (uint32_t i = 0; i < n; i++)
+        scan.lines += bytes[i] == '\n';
     for (uint32_t i = 0; i < n; i++) {
         uint8_t c = bytes[i], next = ps_command_byte(text, i + 1);
         if (c == '$') {

@@ -85,6 +85,8 @@ typedef struct {
     uint16_t match; /* of '(': the index of its ')', or the number of tokens */
 } ps_sql_token;
 
+#define PS_SQL_COMMENT 48 /* longer ones are no spaces */
+
 typedef struct {
     int count;
     int inline_comments; /* that stand where a space would, between words */
@@ -284,7 +286,8 @@ static inline void ps_sql_read(const ps_words *words, const ps_text *text, uint8
                     i++;
                 if (i + 1 < n) {
                     i += 2;
-                    if (before == start)
+                    if (before == start && i - start < PS_SQL_COMMENT && i < n && !ps_is_space(bytes[i]) &&
+                        !memchr(bytes + start + 2, '/', i - start - 3)) /* paths with stars have slashes */
                         sql->inline_comments++;
                     before = i;
                     continue;
