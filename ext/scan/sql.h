@@ -19,7 +19,7 @@ typedef struct {
 /* What an operand is made of. */
 enum {
     IS_LITERAL = 1, IS_FUNCTION = 2, IS_CALL = 4, IS_QUERY = 8, IS_NAME = 16, IS_CASE = 32, IS_WEAPON = 64, IS_PAREN = 128,
-    IS_VARIABLE = 256, IS_SCORED = 512, IS_STAR = 1024, IS_OPEN_ENDED = 2048, IS_COMPARED = 4096,
+    IS_VARIABLE = 256, IS_SCORED = 512, IS_STAR = 1024, IS_COMPARED = 2048,
     IS_HARD = IS_LITERAL | IS_FUNCTION | IS_QUERY | IS_CASE | IS_WEAPON,
 };
 #define PS_SQL_STEPS 24 /* operands of one expression */
@@ -100,8 +100,6 @@ static inline int ps_sql_operand(const ps_sql_scan *scan, int i, int depth, int 
     if (is == SQL_STRING || is == SQL_NUMBER || is == SQL_VARIABLE || is == SQL_LITERAL ||
         (is == SQL_CONSTANT && !(flags & SQL_CALLS))) {
         *what |= is == SQL_VARIABLE ? IS_LITERAL | IS_VARIABLE : IS_LITERAL;
-        if (flags & SQL_OPEN_ENDED)
-            *what |= IS_OPEN_ENDED;
         i++;
         while (is == SQL_STRING && ps_sql_is(sql, i) == SQL_STRING && ps_sql_flags(sql, i) & SQL_GLUED)
             i++;

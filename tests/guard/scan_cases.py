@@ -474,6 +474,9 @@ select name, password from users where id=1
 '='
 ' or true--
 1' || '1'='1
+21 update pages set title=cast(title as varchar(99))
+declare @s varchar(99);set @s='x'
+1 where 1=1
 ' xor 1='1
 MSBvciAxPTEgdW5pb24gc2VsZWN0IDEsMiwz
 １' or １＝１--
@@ -532,6 +535,8 @@ php://filter/convert.base64-encode/resource=index
 upload.php%00.jpg
 /WEB-INF/web.xml
 /static/..;/..;/manager
+/download/{file}
+/..{name}
 """.strip().splitlines(),
     "command": r"""
 ;id
