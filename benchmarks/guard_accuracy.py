@@ -131,6 +131,17 @@ def accuracy(sets: dict[str, Values]) -> None:
         table(["labelled", "values", *KINDS, "nothing"], rows)
 
 
+def levels(sets: dict[str, Values]) -> None:
+    print("### By paranoia: values whose points are 5 or more, both halves\n")
+    rows = []
+    for name, values in sets.items():
+        row: list[object] = [name, f"{len(values):,}"]
+        for paranoia in range(1, 5):
+            row.append(sum(1 for value in values if sum(one.points for one in scan(value, paranoia)) >= CONVICTS))
+        rows.append(row)
+    table(["set", "values", "1", "2", "3", "4"], rows)
+
+
 def log(path: Path) -> None:
     lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     requests = [match for line in lines if (match := re.search(r'"\S+ (\S+) [^"]*" \d+ \S+ "([^"]*)" "([^"]*)"', line))]
@@ -174,6 +185,7 @@ def main() -> None:
     options = parser.parse_args()
     sets = read(options.data)
     accuracy(sets)
+    levels(sets)
     if (options.data / "logs" / "apache_logs").exists():
         log(options.data / "logs" / "apache_logs")
     costs(sets)
