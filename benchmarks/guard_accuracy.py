@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from urllib.parse import unquote_plus
 
 from penstock import _scan
 from penstock.guard.scan import CONVICTS, KINDS, scan
@@ -66,7 +67,8 @@ def peers() -> dict[str, tuple[Convicts, int]]:
     else:
 
         def by_libinjection(value: str) -> set[str]:
-            data = value.encode("utf-8", "replace").decode()
+            data = unquote_plus(value) if "%" in value else value  # it decodes nothing by itself
+            data = data.encode("utf-8", "replace").decode()
             kinds = {"sqli"} if libinjection.is_sql_injection(data)["is_sqli"] else set()
             return kinds | ({"xss"} if libinjection.is_xss(data)["is_xss"] else set())
 
@@ -129,6 +131,17 @@ def accuracy(sets: dict[str, Values]) -> None:
         table(["labelled", "values", *KINDS, "nothing"], rows)
 
 
+def levels(sets: dict[str, Values]) -> None:
+    print("### By paranoia: values whose points are 5 or more, both halves\n")
+    rows = []
+    for name, values in sets.items():
+        row: list[object] = [name, f"{len(values):,}"]
+        for paranoia in range(1, 5):
+            row.append(sum(1 for value in values if sum(one.points for one in scan(value, paranoia)) >= CONVICTS))
+        rows.append(row)
+    table(["set", "values", "1", "2", "3", "4"], rows)
+
+
 def log(path: Path) -> None:
     lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     requests = [match for line in lines if (match := re.search(r'"\S+ (\S+) [^"]*" \d+ \S+ "([^"]*)" "([^"]*)"', line))]
@@ -157,7 +170,7 @@ def beside(sets: dict[str, Values]) -> None:
     print("### Beside others: recall by the kind labelled, or false alarms; us per value\n")
     rows = []
     for name, values in sets.items():
-        row: list[object] = [name, f"{share(ours, name, values)}; {microseconds(ours, values, 3):.2f}"]
+        row: list[object] = [name, f"{share(ours, name, values)}; {microseconds(scan, values):.2f}"]
         for convicts, most in others.values():
             chosen = random.Random(1).sample(values, min(most, len(values))) if most else values
             row.append(f"{share(convicts, name, chosen)}; {microseconds(convicts, chosen, 1 if most else 3):,.1f}")
@@ -172,6 +185,7 @@ def main() -> None:
     options = parser.parse_args()
     sets = read(options.data)
     accuracy(sets)
+    levels(sets)
     if (options.data / "logs" / "apache_logs").exists():
         log(options.data / "logs" / "apache_logs")
     costs(sets)

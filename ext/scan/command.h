@@ -47,7 +47,9 @@ typedef struct {
     const ps_words *words;
     const ps_text *text;
     ps_findings *found;
+    uint32_t lines; /* newlines: who posts many posts a text, and its lines begin with anything */
 } ps_command_scan;
+#define PS_COMMAND_LINES 2
 
 static inline void ps_command_find(const ps_command_scan *scan, int rule, uint32_t start, uint32_t end) {
     ps_find(scan->found, rule, ps_origin(scan->text, start), ps_origin(scan->text, end));
@@ -90,12 +92,12 @@ static inline int ps_command_arguments(const ps_text *text, uint32_t at) {
     c = text->bytes[at];
     if (c == '|' || c == ';' || c == '&' || c == '#' || c == '`' || c == '>' || c == '<' || c == '"' || c == '\'')
         return ARGUMENTS_CLOSED;
-    if ((c == '-' && ps_is_word(ps_command_byte(text, at + 1))) || c == '/' || c == '$' || c == '*' || c == '\\' || c == '~')
+    if ((c == '-' && ps_in_word(ps_command_byte(text, at + 1))) || c == '/' || c == '$' || c == '*' || c == '\\' || c == '~')
         return ARGUMENTS_SHAPED;
     uint32_t start = at, signs = 0, digits = 0, dots = 0;
     for (; at < text->length && !ps_is_space(text->bytes[at]) && !strchr(";|&`)'\"", text->bytes[at]); at++) {
         c = text->bytes[at];
-        bool dot = c == '.' && at + 1 < text->length && ps_is_word(text->bytes[at + 1]);
+        bool dot = c == '.' && at + 1 < text->length && ps_in_word(text->bytes[at + 1]);
         bool port = c == ':' && at + 1 < text->length && !ps_is_space(text->bytes[at + 1]);
         signs += c == '/' || port || c == '\\' || c == '*' || dot;
         dots += dot;
@@ -134,7 +136,7 @@ static inline bool ps_command_quoted(const ps_text *text, uint32_t sign, bool se
 /* Does the ';' end an HTML entity? */
 static inline bool ps_command_entity(const ps_text *text, uint32_t at) {
     uint32_t i = at;
-    while (i > 0 && at - i < 10 && (ps_is_word(text->bytes[i - 1]) || text->bytes[i - 1] == '#'))
+    while (i > 0 && at - i < 10 && (ps_in_word(text->bytes[i - 1]) || text->bytes[i - 1] == '#'))
         i--;
     return i > 0 && i < at && text->bytes[i - 1] == '&';
 }
@@ -149,6 +151,7 @@ static inline void ps_command_behind(const ps_command_scan *scan, uint32_t sign,
         uint8_t c = text->bytes[at];
         if (c == '`' && at > sign && first != '`' && spaced)
             return; /* told at that sign */
+        spaced |= c == '\n' && at > sign;
         if (c == ';' || c == '|' || c == '&' || c == '`' || c == '\n' || c == '\r')
             signs++;
         else if (ps_is_space(c) || c == '+')
@@ -165,7 +168,7 @@ static inline void ps_command_behind(const ps_command_scan *scan, uint32_t sign,
         if (end > start &&
             ((c == '\\' && ps_is_letter(next) && next != 'n' && next != 'r') || ((c == '\'' || c == '"') && next == c)))
             end += c != '\\'; /* c\at and c''at are cat */
-        else if (ps_is_word(c))
+        else if (ps_in_word(c))
             hash = ps_hash_step(hash, c);
         else
             break;
@@ -191,6 +194,10 @@ static inline void ps_command_behind(const ps_command_scan *scan, uint32_t sign,
         (ps_at(text, end + 1, "user") || ps_at(text, end + 1, "localgroup") || ps_at(text, end + 1, "view") ||
          ps_at(text, end + 1, "share")))
         arguments = ARGUMENTS_SHAPED;
+    if (first == '\n' && scan->lines > PS_COMMAND_LINES) {
+        ps_command_find(scan, PS_COMMAND_WEAK, sign, end);
+        return;
+    }
     if (first == '`' && ps_command_quoted(text, sign, second)) {
         ps_command_find(scan, PS_COMMAND_WEAK, sign, end);
         return;
@@ -238,7 +245,7 @@ static inline void ps_command_call(const ps_command_scan *scan, uint32_t start, 
         word++;
     word += ps_command_folder(text, word);
     uint64_t hash = PS_HASH_START;
-    for (; ps_is_word(ps_command_byte(text, word)); word++)
+    for (; ps_in_word(ps_command_byte(text, word)); word++)
         hash = ps_hash_step(hash, text->bytes[word]);
     int is = argument == '\'' || argument == '"' ? ps_words_get(scan->words, ps_hash_end(hash)) : 0;
     bool runs = is && is != COMMAND_CALLS && (start == 0 || !ps_is_space(text->bytes[start - 1]));
@@ -248,7 +255,7 @@ static inline void ps_command_call(const ps_command_scan *scan, uint32_t start, 
 }
 
 static inline void ps_scan_command(const ps_words *words, const ps_text *text, uint32_t has, ps_findings *found) {
-    ps_command_scan scan = {words, text, found};
+    ps_command_scan scan = {words, text, found, 0};
     const uint8_t *bytes = text->bytes;
     uint32_t n = text->length, begin = 0;
     if (has & PS_HAS_SLASH) {
@@ -256,7 +263,7 @@ static inline void ps_scan_command(const ps_words *words, const ps_text *text, u
             begin++;
         uint32_t folder = begin < n ? ps_command_folder(text, begin) : 0, end = begin + folder;
         uint64_t hash = PS_HASH_START;
-        for (; end < n && ps_is_word(bytes[end]); end++)
+        for (; end < n && ps_in_word(bytes[end]); end++)
             hash = ps_hash_step(hash, bytes[end]);
         int is = ps_words_get(words, ps_hash_end(hash));
         uint32_t shell = ps_at(text, begin, "cmd.exe ") ? begin + 8 : ps_at(text, begin, "cmd ") ? begin + 4 : n;
@@ -286,7 +293,7 @@ static inline void ps_scan_command(const ps_words *words, const ps_text *text, u
         for (uint32_t i = 0; i < n;) {
             uint32_t start = i;
             uint64_t hash = PS_HASH_START;
-            for (; i < n && ps_is_word(bytes[i]); i++)
+            for (; i < n && ps_in_word(bytes[i]); i++)
                 hash = ps_hash_step(hash, bytes[i]);
             if (i > start && i < n && bytes[i] == '(' &&
                 (ps_words_get(words, ps_hash_end(hash)) == COMMAND_CALLS || (i == start + 4 && ps_at(text, start, "exec"))))
@@ -299,7 +306,7 @@ static inline void ps_scan_command(const ps_words *words, const ps_text *text, u
     if (ps_at(text, 0, "\\n")) { /* a newline written so, and a command */
         uint32_t end = 2;
         uint64_t hash = PS_HASH_START;
-        for (; end < n && ps_is_word(bytes[end]); end++)
+        for (; end < n && ps_in_word(bytes[end]); end++)
             hash = ps_hash_step(hash, bytes[end]);
         int is = ps_words_get(words, ps_hash_end(hash)), arguments = ps_command_arguments(text, end);
         if ((is == COMMAND_PLAIN || is == COMMAND_SHORT) && (arguments == ARGUMENTS_CLOSED || arguments == ARGUMENTS_SHAPED))
@@ -308,6 +315,8 @@ static inline void ps_scan_command(const ps_words *words, const ps_text *text, u
     if (!(has & PS_HAS_SHELL))
         return;
     uint32_t quotes = 0;
+    for (uint32_t i = 0; i < n; i++)
+        scan.lines += bytes[i] == '\n';
     for (uint32_t i = 0; i < n; i++) {
         uint8_t c = bytes[i], next = ps_command_byte(text, i + 1);
         if (c == '$') {
@@ -325,7 +334,7 @@ static inline void ps_scan_command(const ps_words *words, const ps_text *text, u
     }
     uint32_t end = 0; /* a name and a pipe, and nothing else */
     uint64_t hash = PS_HASH_START;
-    for (; end < n && ps_is_word(bytes[end]); end++)
+    for (; end < n && ps_in_word(bytes[end]); end++)
         hash = ps_hash_step(hash, bytes[end]);
     if (end && end + 1 == n && (bytes[end] == '|' || bytes[end] == ';')) {
         int is = ps_words_get(words, ps_hash_end(hash));

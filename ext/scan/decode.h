@@ -106,7 +106,7 @@ static inline uint32_t ps_multibyte(const ps_text *in, uint32_t at, int *narrow)
     return *narrow < 0 ? 0 : length;
 }
 
-static inline void ps_put(ps_layer *out, uint32_t *length, const ps_text *in, uint32_t at, uint32_t code) {
+static inline void ps_layer_put(ps_layer *out, uint32_t *length, const ps_text *in, uint32_t at, uint32_t code) {
     if (code >= 0x80 && code <= 0xff) { /* a byte of something longer, or Latin-1: the next layer sees */
         out->bytes[*length] = (uint8_t)code;
     } else {
@@ -153,7 +153,7 @@ static inline bool ps_decode(const ps_text *in, ps_layer *out, ps_text *text, bo
             used = 1;
             code = c;
         }
-        ps_put(out, &length, in, i, code);
+        ps_layer_put(out, &length, in, i, code);
         i += used;
     }
     *text = (ps_text){out->bytes, out->from, 0, length, in->end};

@@ -43,7 +43,9 @@ static inline void ps_html_words(ps_words *words) {
         "ontrackchange ontransitioncancel ontransitionend ontransitionrun ontransitionstart onundo onunload onurlflip "
         "onvolumechange onwaiting onwheel onzoom",
         HTML_EVENT);
-    ps_words_add(words, "srcdoc datasrc dynsrc lowsrc datafld dataformatas attributename http-equiv fscommand seeksegmenttime",
+    ps_words_add(words,
+                 "srcdoc datasrc dynsrc lowsrc datafld dataformatas attributename http-equiv fscommand seeksegmenttime "
+                 "xlink:href",
                  HTML_ATTRIBUTE);
     ps_words_add(words,
                  "alert confirm prompt eval execscript settimeout setinterval msgbox fromcharcode atob unescape "
@@ -109,6 +111,22 @@ static inline bool ps_html_url(const char *url) {
            *url == ';' || *url == 'x';
 }
 
+/* Does the style leave a string or a rule? A quote behind a letter that should have opened one, braces, a comment, an escape. */
+static inline bool ps_html_broken_style(const ps_text *text, uint32_t start, uint32_t end) {
+    bool inside = false;
+    for (uint32_t i = start; i < end && i < text->length && i < start + 4 * PS_HTML_VALUE; i++) {
+        uint8_t c = text->bytes[i];
+        if (c == '{' || c == '}' || c == '\\' || (c == '/' && i + 1 < end && text->bytes[i + 1] == '*'))
+            return true;
+        if (c != '\'' && c != '"')
+            continue;
+        if (!inside && i > start && ps_in_word(text->bytes[i - 1]))
+            return true;
+        inside = !inside;
+    }
+    return false;
+}
+
 /* Style as a browser takes it: without comments, spaces and escapes. */
 static inline bool ps_html_style(const ps_text *text, uint32_t start, uint32_t end) {
     static const char *const ACTIVE[] = {
@@ -152,7 +170,7 @@ static inline uint32_t ps_html_name(const ps_text *text, uint32_t at, uint64_t *
         uint8_t c = text->bytes[at];
         if (c == 0)
             continue;
-        if (!ps_is_word(c) && c != '-' && c != ':')
+        if (!ps_in_word(c) && c != '-' && c != ':')
             break;
         whole = ps_hash_step(whole, c);
         part = c == ':' ? PS_HASH_START : ps_hash_step(part, c);
@@ -220,7 +238,9 @@ static inline void ps_html_attributes(ps_html_scan *scan, uint32_t tag, uint32_t
                 ps_html_find(scan, PS_XSS_MARKUP, start, end);
                 return;
             }
-            if ((ps_at(text, start, "style") || strchr(url, '(')) && ps_html_style(text, value, end)) {
+            bool style = name_end - start == 5 && ps_at(text, start, "style");
+            if (((style || strchr(url, '(')) && ps_html_style(text, value, end)) ||
+                (style && ps_html_broken_style(text, value, end))) {
                 ps_html_find(scan, PS_XSS_STYLE, start, end);
                 return;
             }
@@ -293,7 +313,7 @@ static inline uint32_t ps_html_leaves_quotes(const ps_text *text) {
 
 /* Is no word of a sentence before the call at `at`? What it belongs to, as window. or String., is no such word. */
 static inline bool ps_html_stands_alone(const ps_text *text, uint32_t at) {
-    while (at > 0 && (ps_is_word(text->bytes[at - 1]) || text->bytes[at - 1] == '.'))
+    while (at > 0 && (ps_in_word(text->bytes[at - 1]) || text->bytes[at - 1] == '.'))
         at--;
     bool spaced = at > 0 && ps_is_space(text->bytes[at - 1]);
     while (at > 0 && ps_is_space(text->bytes[at - 1]))
@@ -307,7 +327,7 @@ static inline bool ps_html_stands_alone(const ps_text *text, uint32_t at) {
         return behind >= text->length || !ps_is_letter(text->bytes[behind]);
     }
     uint8_t c = text->bytes[at - 1];
-    return !ps_is_word(c) && c < 0x80 && !(spaced && strchr(",.:?!)={", c));
+    return !ps_in_word(c) && c < 0x80 && !(spaced && strchr(",.:?!)={", c));
 }
 
 /* Words outside tags: handlers of a tag that the page wrote, and calls in a script that it did. */
@@ -331,7 +351,7 @@ static inline void ps_html_outside(ps_html_scan *scan) {
         }
         uint32_t start = i;
         uint64_t hash = PS_HASH_START;
-        for (; i < n && ps_is_word(bytes[i]); i++)
+        for (; i < n && ps_in_word(bytes[i]); i++)
             hash = ps_hash_step(hash, bytes[i]);
         uint32_t length = i - start;
         bool on = length > 4 && (bytes[start] | 0x20) == 'o' && (bytes[start + 1] | 0x20) == 'n';
@@ -349,7 +369,7 @@ static inline void ps_html_outside(ps_html_scan *scan) {
         if (is == HTML_EVENT && c == '=' && next + 1 < n) {
             if (before == ',' || before == '(' || before == '.' || before == '=')
                 continue; /* somebody's code */
-            if (quote || (code > next + 1 && (start == 0 || !ps_is_word(bytes[start - 1]))))
+            if (quote || (code > next + 1 && (start == 0 || !ps_in_word(bytes[start - 1]))))
                 ps_html_find(scan, PS_XSS_HANDLER, start, next + 1);
         } else if (is == HTML_CALL && (c == '(' || (c == '`' && before != '`' && next == i))) {
             bool dialog = ps_at(text, start, "alert") || ps_at(text, start, "confirm") || ps_at(text, start, "prompt") ||

@@ -119,7 +119,7 @@ static inline void ps_path_run(const ps_path_scan *scan, uint32_t start, uint32_
             most_dots = dots;
         if (c == '/' && i > start && !begins)
             depth++;
-        if (begins && dots == 2 && i > start + 2 && c != '/' && !ps_is_word(c) && c != '-' && c < 0x80)
+        if (begins && dots == 2 && i > start + 2 && c != '/' && !ps_in_word(c) && c != '-' && c < 0x80)
             stuck = true;
         if (c == '/' && begins && dots) {
             bool walled = i < end || i - dots > start; /* a slash on one side at least */
@@ -210,7 +210,7 @@ static inline void ps_scan_path(const ps_text *text, uint32_t has, ps_path *path
                         start == begin || path->bytes[start - 1] == '=');
         if (i + 1 < n && path->bytes[i] == 0 && path->bytes[i + 1] == '.' && i > begin) {
             uint32_t end = i + 2;
-            while (end < n && ps_is_word(path->bytes[end]))
+            while (end < n && ps_in_word(path->bytes[end]))
                 end++;
             if (end == n && end > i + 3 && end < i + 8)
                 ps_path_find(&scan, PS_PATH_NUL, begin, end);

@@ -19,7 +19,7 @@ typedef struct {
 /* What an operand is made of. */
 enum {
     IS_LITERAL = 1, IS_FUNCTION = 2, IS_CALL = 4, IS_QUERY = 8, IS_NAME = 16, IS_CASE = 32, IS_WEAPON = 64, IS_PAREN = 128,
-    IS_VARIABLE = 256, IS_SCORED = 512, IS_STAR = 1024, IS_OPEN_ENDED = 2048, IS_COMPARED = 4096,
+    IS_VARIABLE = 256, IS_SCORED = 512, IS_STAR = 1024, IS_COMPARED = 2048,
     IS_HARD = IS_LITERAL | IS_FUNCTION | IS_QUERY | IS_CASE | IS_WEAPON,
 };
 #define PS_SQL_STEPS 24 /* operands of one expression */
@@ -100,8 +100,6 @@ static inline int ps_sql_operand(const ps_sql_scan *scan, int i, int depth, int 
     if (is == SQL_STRING || is == SQL_NUMBER || is == SQL_VARIABLE || is == SQL_LITERAL ||
         (is == SQL_CONSTANT && !(flags & SQL_CALLS))) {
         *what |= is == SQL_VARIABLE ? IS_LITERAL | IS_VARIABLE : IS_LITERAL;
-        if (flags & SQL_OPEN_ENDED)
-            *what |= IS_OPEN_ENDED;
         i++;
         while (is == SQL_STRING && ps_sql_is(sql, i) == SQL_STRING && ps_sql_flags(sql, i) & SQL_GLUED)
             i++;
@@ -387,7 +385,7 @@ static inline int ps_sql_statement(const ps_sql_scan *scan, int i, int *last) {
     case SQL_CALL: return flags & SQL_CALLS ? 2 : 0;
     case SQL_SET: return next == SQL_VARIABLE && (third == SQL_COMPARE || third == SQL_ASSIGN) ? 3 : 0;
     case SQL_GRANT: return next >= SQL_WORD && third >= SQL_WORD;
-    case SQL_LOAD: return next == SQL_DATA && third == SQL_DATA ? 3 : 0;
+    case SQL_LOAD: return next == SQL_DATA && (third == SQL_DATA || ps_sql_is(sql, i + 3) == SQL_DATA) ? 3 : 0;
     case SQL_PRINT: return (next == SQL_STRING && !(flags & SQL_GLUED)) || next == SQL_VARIABLE ? 2 : 0;
     case SQL_GOTO:
         if (next != SQL_WORD)
@@ -523,7 +521,7 @@ static inline bool ps_sql_opens(const ps_sql_scan *scan) {
         spaces++;
     if (spaces == at)
         return false;
-    if (at > 1 && strchr("bfrux", bytes[at - 1]) && !ps_is_word(bytes[at - 2]))
+    if (at > 1 && strchr("bfrux", bytes[at - 1]) && !ps_in_word(bytes[at - 2]))
         at--; /* b'..' */
     return bytes[at - 1] && strchr(" \t([{=,:<!", bytes[at - 1]);
 }
@@ -540,7 +538,7 @@ static inline void ps_sql_tail(const ps_sql_scan *scan) {
     uint8_t c = scan->text->bytes[at];
     uint8_t behind = at + 1 + (c != '#') < n ? scan->text->bytes[at + 1 + (c != '#')] : ' ';
     bool glued = sql->tokens[i].flags & SQL_GLUED;
-    bool sure = c == '/' || (c == '-' ? !ps_is_word(behind) && behind != '-'
+    bool sure = c == '/' || (c == '-' ? !ps_in_word(behind) && behind != '-'
                                       : (ps_is_space(behind) || behind == '+') && (glued || at + 1 == n));
     bool quoted = c == '-' && !glued && n - at > 6; /* "the end" -- somebody */
     sure = sure && !quoted && !ps_sql_opens(scan);

@@ -38,7 +38,7 @@ static inline void ps_sql_words(ps_words *words) {
         {"and or xor", SQL_LOGIC}, {"not", SQL_NOT}, {"like rlike regexp ilike glob similar", SQL_LIKE}, {"sounds", SQL_SOUNDS},
         {"between", SQL_BETWEEN}, {"in", SQL_IN}, {"is isnull notnull", SQL_IS}, {"null true false unknown", SQL_LITERAL},
         {"div mod", SQL_DIV}, {"as", SQL_AS}, {"join", SQL_JOIN}, {"values value", SQL_VALUES}, {"replace", SQL_REPLACE},
-        {"load", SQL_LOAD}, {"data infile", SQL_DATA}, {"grant revoke", SQL_GRANT}, {"collate escape", SQL_COLLATE},
+        {"load", SQL_LOAD}, {"data xml infile", SQL_DATA}, {"grant revoke", SQL_GRANT}, {"collate escape", SQL_COLLATE},
         {"binary", SQL_BINARY}, {"for", SQL_FOR}, {"goto", SQL_GOTO}, {"print", SQL_PRINT}, {"while", SQL_WHILE},
         {"varchar nvarchar varchar2 nchar int integer bigint decimal numeric text datetime signed unsigned", SQL_TYPE},
         {"top", SQL_TOP}, {"exists", SQL_EXISTS}, {"row", SQL_ROW},
@@ -85,6 +85,8 @@ typedef struct {
     uint16_t match; /* of '(': the index of its ')', or the number of tokens */
 } ps_sql_token;
 
+#define PS_SQL_COMMENT 48 /* longer ones are no spaces */
+
 typedef struct {
     int count;
     int inline_comments; /* that stand where a space would, between words */
@@ -117,7 +119,7 @@ static inline void ps_sql_put(ps_sql *sql, int is, uint32_t start, uint32_t end,
         sql->tokens[sql->count++] = (ps_sql_token){(uint8_t)is, (uint8_t)flags, (uint16_t)start, (uint16_t)end, 0};
 }
 
-static inline bool ps_sql_name(uint8_t c) { return ps_is_word(c) || c == '$' || (c >= 0x80 && c != 0xa0); }
+static inline bool ps_sql_name(uint8_t c) { return ps_in_word(c) || c == '$' || (c >= 0x80 && c != 0xa0); }
 
 static inline uint32_t ps_sql_number_end(const ps_text *text, uint32_t at) {
     const uint8_t *bytes = text->bytes;
@@ -284,7 +286,8 @@ static inline void ps_sql_read(const ps_words *words, const ps_text *text, uint8
                     i++;
                 if (i + 1 < n) {
                     i += 2;
-                    if (before == start)
+                    if (before == start && i - start < PS_SQL_COMMENT && i < n && !ps_is_space(bytes[i]) &&
+                        !memchr(bytes + start + 2, '/', i - start - 3)) /* paths with stars have slashes */
                         sql->inline_comments++;
                     before = i;
                     continue;
@@ -348,7 +351,7 @@ static inline void ps_sql_read(const ps_words *words, const ps_text *text, uint8
                     i++;
                     is = SQL_ASSIGN;
                 } else if (next == ':') {
-                    for (i++; i < n && ps_is_word(bytes[i]);)
+                    for (i++; i < n && ps_in_word(bytes[i]);)
                         i++; /* ::type changes nothing */
                     before = i;
                     continue;

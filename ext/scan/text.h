@@ -41,7 +41,7 @@ enum {
 
 static inline int ps_is_letter(uint8_t c) { return (uint8_t)((c | 0x20) - 'a') < 26; }
 static inline int ps_is_digit(uint8_t c) { return (uint8_t)(c - '0') < 10; }
-static inline int ps_is_word(uint8_t c) { return ps_is_letter(c) || ps_is_digit(c) || c == '_'; }
+static inline int ps_in_word(uint8_t c) { return ps_is_letter(c) || ps_is_digit(c) || c == '_'; }
 static inline int ps_is_space(uint8_t c) { return c <= ' ' || c == 0x7f; }
 static inline uint8_t ps_lower(uint8_t c) { return (uint8_t)(c - 'A') < 26 ? c | 0x20 : c; }
 

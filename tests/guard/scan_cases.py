@@ -5,6 +5,12 @@
 from __future__ import annotations
 
 HARMLESS = r"""
+Rock ’n’ Roll — O’Neil’s “best” or ‘worst’
+‘a’ = ‘b’
+（セール）＜半額＞ ＯＲ ＝
+½ cup, ¼ cup and ¾ cup
+<p style="color: red; font-family: 'Open Sans', serif">text</p>
+<td style='width:50%'>5</td>
 "<name>"
 shell;prompt;command;cmd;
 file://../crates/parser
@@ -468,6 +474,9 @@ select name, password from users where id=1
 '='
 ' or true--
 1' || '1'='1
+21 update pages set title=cast(title as varchar(99))
+declare @s varchar(99);set @s='x'
+1 where 1=1
 ' xor 1='1
 MSBvciAxPTEgdW5pb24gc2VsZWN0IDEsMiwz
 １' or １＝１--
@@ -526,6 +535,8 @@ php://filter/convert.base64-encode/resource=index
 upload.php%00.jpg
 /WEB-INF/web.xml
 /static/..;/..;/manager
+/download/{file}
+/..{name}
 """.strip().splitlines(),
     "command": r"""
 ;id

@@ -17,6 +17,7 @@ from penstock._scan import scan_pairs
 from penstock.guard.scan import CONVICTS, KINDS, RULES, SCAN_MOST, Finding, scan
 
 ATTACKS_OF = [(kind, value) for kind, values in ATTACKS.items() for value in values]
+known = [value for _, value in ATTACKS_OF]
 FORMS = {"as it is": str, "percent": quote, "form": quote_plus}
 
 
@@ -45,6 +46,11 @@ def test_every_rule_of_level_1_convicts_alone_and_others_do_not() -> None:
     assert all(0 < rule.points < CONVICTS for rule in RULES if rule.paranoia > 1)
     assert len({rule.name for rule in RULES}) == len(RULES)
     assert {rule.kind for rule in RULES} == set(KINDS)
+
+
+def test_every_rule_is_there_for_something() -> None:
+    found = {one.rule for value in (*HARMLESS, *known) for one in scan(value, 4)}
+    assert {rule.name for rule in RULES} - found == set()
 
 
 @pytest.mark.parametrize(
@@ -139,7 +145,6 @@ def test_hostile_values_of_128_kb(piece: str) -> None:
             assert all(0 <= one.start <= one.end <= len(given_value) for one in found)
 
 
-known = [value for _, value in ATTACKS_OF]
 pieces = st.lists(st.sampled_from([*HOSTILE, *known, *HARMLESS[:40]]), max_size=12).map("".join)
 
 

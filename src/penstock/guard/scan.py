@@ -55,4 +55,4 @@ def scan(value: str | bytes, paranoia: int = 1) -> tuple[Finding, ...]:
     Raises TypeError for other types, ValueError for another paranoia. Never raises for what is in the value.
     """
     rows = _scan.scan(value, paranoia)
-    return tuple(Finding(*row) for row in rows) if rows else ()
+    return tuple(map(Finding._make, rows)) if rows else ()
