@@ -90,8 +90,9 @@ class Browser:
         return self._ask("POST", "/execute/sync", {"script": script, "args": list(arguments)})
 
     def text(self, selector: str) -> str:
-        """The text that is seen of the first element."""
-        return str(self.run("return document.querySelector(arguments[0])?.innerText ?? ''", selector))
+        """The text that is seen of the first element; of one that is not shown there is none."""
+        found = "const one = document.querySelector(arguments[0]); return one?.checkVisibility() ? one.innerText : ''"
+        return str(self.run(found, selector))
 
     def click(self, selector: str) -> None:
         """A real click, which fails where something else is in front."""
@@ -109,6 +110,13 @@ class Browser:
             wait_for(lambda: text in self.text(selector))
         except TimeoutError:
             raise AssertionError(f"{selector} has no {text!r} but {self.text(selector)!r}") from None
+
+    def until_gone(self, selector: str, text: str) -> None:
+        """Waits until an element's text has this in it no more."""
+        try:
+            wait_for(lambda: text not in self.text(selector))
+        except TimeoutError:
+            raise AssertionError(f"{selector} still has {text!r}: {self.text(selector)!r}") from None
 
     def picture(self, path: Path) -> None:
         """The whole page as a PNG."""

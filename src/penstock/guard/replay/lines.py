@@ -113,7 +113,7 @@ def _common(line: bytes) -> Fields | None:
         return None
     request, status, size, referrer, agent = answered.groups()
     words = line[: date.start()].decode("utf-8", "replace").split(maxsplit=_WORDS_MOST)
-    clients = [place for place, word in enumerate(words) if read_address(word) is not None]
+    clients = [place for place, word in enumerate(words) if ("." in word or ":" in word) and _address(word)]
     if not clients:
         return None
     # "HOST CLIENT IDENT USER" where the first two are addresses and two words follow, else the first is the client.
@@ -245,6 +245,7 @@ def _loose(line: bytes) -> Fields | None:
 _WAYS: tuple[Callable[[bytes], Fields | None], ...] = (_common, _json, _balancer, _loose)
 
 
+@lru_cache(16_384)
 def _address(text: str) -> str | None:
     address = read_address(text)
     return None if address is None else str(address)
