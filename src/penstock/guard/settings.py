@@ -263,7 +263,9 @@ class Threats(Settings):
     """What requests contain. scan: whether they are scanned for injections; paranoia 1 to 4; threshold: points from
     which on a request is refused; exclude: (route prefix, parameter, kind), "" for any; body: whether bodies are
     scanned, to `body_most` bytes; agents: a file of crawler patterns, or none; anomaly: the score, 0 to 1, from which
-    on a request is odd, 1 for never; probing: whether scanners are known by what they ask for and are banned."""
+    on a request is odd, 1 for never; probing: whether scanners are known by what they ask for and are banned; crawl:
+    whether those are too who ask for more than two different pages a second, 40 at first, without saying that they are
+    bots: people do not, programs do."""
 
     scan: bool = True
     paranoia: int = 1
@@ -274,6 +276,7 @@ class Threats(Settings):
     agents: str | None = None
     anomaly: float = 1.0
     probing: bool = True
+    crawl: bool = True
     login: tuple[str, ...] = ("/login", "/signin", "/auth", "/wp-login.php", "/api/login", "/api/auth")
     action: Action = Action.BLOCK
     ban: float = 3600.0
