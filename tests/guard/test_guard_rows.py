@@ -95,11 +95,6 @@ def test_a_mapping_changes_a_preset() -> None:
 def test_an_honest_client_of_an_interface_is_a_script(preset: str) -> None:
     script = {"user-agent": "python-requests/2.32", "accept": "*/*"}
     with guarding(preset) as (guard, clock):
-        for number in range(300):
-            assert ask(guard, path=f"/items/{number}", headers=script, status=200)
-            assert ask(guard, path="/search", query=f"q=a{number}", headers=script, status=200)
-            clock.advance(8)
-        clock.advance(3600)
         for number in range(55):
             assert ask(guard, path=f"/orders/{number}", headers=script, status=200)
             clock.advance(0.2)

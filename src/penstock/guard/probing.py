@@ -50,9 +50,10 @@ def scenarios(threats: Threats) -> tuple[Scenario, ...]:
         probe("denied_posts", 5, 10, when=("method:POST", "status:403"), on="response"),
     ]
     if threats.crawl:
+        one = ("address", "path")
         found += [
             probe("crawl", 40, 0.5, when=("not static", "not agent:bot", "not method:POST"), distinct="path"),
-            probe("cache_bypass", 40, 0.5, when=("not static", "method:GET"), by=("address", "path"), distinct="target"),
+            probe("cache_bypass", 40, 0.5, when=("not static", "method:GET"), by=one, distinct="target"),
         ]
     found.append(
         Scenario(
