@@ -27,6 +27,8 @@ def test_every_block_says_what_it_is() -> None:
 
 @pytest.mark.parametrize("code", PYTHON, ids=[f"block-{number}" for number in range(len(PYTHON))])
 def test_python_block_runs(code: str, segment_folder: Path) -> None:
+    if "penstock.guard" in code and not penstock.native:
+        pytest.skip("the guard needs the compiled core")
     code = code.replace("redis://localhost:6379/0", "redis://localhost:1/0")  # never a server that happens to run
     exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
 
@@ -44,6 +46,18 @@ def test_replay_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)
     assert main(shlex.split(command)[1:]) == 0
     assert "<svg" in (tmp_path / "replay.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(not penstock.native, reason="the guard needs the compiled core")
+def test_guard_command_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (command,) = [line for line in CONSOLE if line.startswith("penstock guard ")]
+    line = '203.0.113.7 - - [10/Oct/2025:13:55:{:02} +0000] "GET /?q=%3Cscript%3Ealert(1) HTTP/1.1" 200 12\n'
+    (tmp_path / "access.log").write_text("".join(map(line.format, range(40))), encoding="ascii")
+    monkeypatch.chdir(tmp_path)
+    assert main(shlex.split(command)[1:]) == 0
+    assert "203.0.113.7" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(sys.platform != "linux" or not penstock.native, reason="segments need Linux and the compiled core")

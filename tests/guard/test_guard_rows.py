@@ -89,3 +89,33 @@ def test_a_mapping_changes_a_preset() -> None:
     assert read.ddos == dataclasses.replace(web.ddos, per_second=7)
     assert read.threats is None
     assert read.bypass == web.bypass
+
+
+@pytest.mark.parametrize("preset", ["api", "iot"])
+def test_an_honest_client_of_an_interface_is_a_script(preset: str) -> None:
+    script = {"user-agent": "python-requests/2.32", "accept": "*/*"}
+    with guarding(preset) as (guard, clock):
+        for number in range(55):
+            assert ask(guard, path=f"/orders/{number}", headers=script, status=200)
+            clock.advance(0.2)
+        assert guard.bans() == []
+    with guarding({"preset": preset, "threats": {"crawl": True}}) as (guard, clock):
+        assert not all(ask(guard, path=f"/orders/{number}", headers=script) for number in range(55))
+
+
+def test_patterns_of_the_application() -> None:
+    def broken(value: str) -> bool:
+        raise KeyError("no such value")
+
+    patterns = {"internal": "intranet.local", "digits": lambda value: value.count("9") > 20, "broken": broken}
+    with guarding({"threats": {"patterns": patterns, "probing": False}}) as (guard, _):
+        assert ask(guard, query="next=example.com")
+        for query in ("next=https://INTRANET.local/", "n=" + "9" * 30):
+            verdict = ask(guard, query=query)
+            assert verdict.kind == "threat_detected"
+            assert verdict.reasons[0].findings[0].kind == "custom"
+        assert set(guard.status()["health"]["detector_errors"]) == {"pattern broken"}
+    with pytest.raises(TypeError, match="Threats: patterns="):
+        Guard({"threats": {"patterns": ["intranet.local"]}})
+    with pytest.raises(TypeError, match="add_pattern: pattern=5"):
+        Guard({"threats": {"patterns": {"number": 5}}})

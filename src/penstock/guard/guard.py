@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import math
 import os
 import random
 import threading
@@ -176,6 +177,9 @@ class Guard(Operations):
                 exclude=threats.exclude,
                 body_most=threats.body_most if threats.body else 0,
             )
+            for name, pattern in threats.patterns.items():
+                wanted = functools.partial(self._matches, name, pattern) if callable(pattern) else pattern
+                self._threats.add_pattern(name, wanted, math.ceil(threats.threshold))
         if threats is not None and threats.anomaly < 1:
             from penstock.guard.anomaly import Anomaly
 
@@ -648,6 +652,14 @@ class Guard(Operations):
         if self._errors[where[:100]] == 1 and len(self._errors) <= _TOP:
             log.exception("the guard's %s failed; counted, and not logged again", where[:100])
         return self.config.on_error != "deny"
+
+    def _matches(self, name: str, pattern: Callable[[str], bool], value: str) -> bool:
+        """Asks a pattern of the application; one that fails has found nothing."""
+        try:
+            return bool(pattern(value))
+        except Exception:
+            self.failed(f"pattern {name}")
+            return False
 
     def _condition_failed(self, scenario: str, deny: bool) -> None:
         self.failed(f"scenario {scenario}")

@@ -35,7 +35,7 @@ def _api() -> Config:
         ddos=Ddos(behaviour=0),
         addresses=Addresses(),
         bypass=Bypass(behaviour=0),
-        threats=Threats(),
+        threats=Threats(crawl=False),
     )
 
 
@@ -56,7 +56,7 @@ def _iot() -> Config:
         limits=Limits(everyone=None, user=None, address=(SlidingWindow(60, 60), SlidingWindow(1000, 3600))),
         ddos=Ddos(per_second=50, per_minute=1000, same_endpoint=0, behaviour=0),
         addresses=Addresses(),
-        threats=Threats(),
+        threats=Threats(crawl=False),
     )
 
 

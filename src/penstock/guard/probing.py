@@ -44,16 +44,19 @@ def scenarios(threats: Threats) -> tuple[Scenario, ...]:
             distinct="path",
         ),
         probe("random_uri", 30, 1, when=("status:404", "not static"), on="response"),
-        probe("crawl", 40, 0.5, when=("not static", "not agent:bot", "not method:POST"), distinct="path"),
-        probe(
-            "cache_bypass", 40, 0.5, when=("queried", "not static", "method:GET"), by=("address", "path"),
-            distinct="target",
-        ),
         probe("unauthorised", 5, 10, when="status:401", on="response"),
         probe("logins", 5, 10, when=("login", "method:POST", "status:4xx", "not status:404"), on="response"),
         probe("wordpress_logins", 5, 10, when=("prefix:/wp-login.php", "method:POST", "status:200"), on="response"),
         probe("denied_posts", 5, 10, when=("method:POST", "status:403"), on="response"),
     ]
+    if threats.crawl:
+        one = ("address", "path")
+        found += [
+            probe("crawl", 40, 0.5, when=("not static", "not agent:bot", "not method:POST"), distinct="path"),
+            probe(
+                "cache_bypass", 40, 0.5, when=("queried", "not static", "method:GET"), by=one, distinct="target"
+            ),
+        ]
     found.append(
         Scenario(
             name=INJECTION,

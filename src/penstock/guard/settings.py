@@ -261,19 +261,24 @@ class Bypass(Settings):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Threats(Settings):
     """What requests contain. scan: whether they are scanned for injections; paranoia 1 to 4; threshold: points from
-    which on a request is refused; exclude: (route prefix, parameter, kind), "" for any; body: whether bodies are
-    scanned, to `body_most` bytes; agents: a file of crawler patterns, or none; anomaly: the score, 0 to 1, from which
-    on a request is odd, 1 for never; probing: whether scanners are known by what they ask for and are banned."""
+    which on a request is refused; exclude: (route prefix, parameter, kind), "" for any; patterns: {name: a text, found
+    in any case, or a function of a value} that convict as well, of the kind "custom"; body: whether bodies are scanned,
+    to `body_most` bytes; agents: a file of crawler patterns, or none; anomaly: the score, 0 to 1, from which on a
+    request is odd, 1 for never; probing: whether scanners are known by what they ask for and are banned; crawl: whether
+    those are too who ask for more than two different pages a second, 40 at first, without saying that they are bots:
+    people do not, programs do."""
 
     scan: bool = True
     paranoia: int = 1
     threshold: int = 5
     exclude: tuple[tuple[str, str, str], ...] = ()
+    patterns: Mapping[str, str | Callable[[str], bool]] = field(default_factory=dict)
     body: bool = False
     body_most: int = 65_536
     agents: str | None = None
     anomaly: float = 1.0
     probing: bool = True
+    crawl: bool = True
     login: tuple[str, ...] = ("/login", "/signin", "/auth", "/wp-login.php", "/api/login", "/api/auth")
     action: Action = Action.BLOCK
     ban: float = 3600.0
@@ -288,6 +293,8 @@ class Threats(Settings):
         self._actions("action")
         self._switches()
         object.__setattr__(self, "exclude", tuple(tuple(one) for one in self.exclude))
+        if not isinstance(self.patterns, Mapping):
+            raise TypeError(f"Threats: patterns={shown(self.patterns)} must be a mapping of names to texts or functions")
         for one in self.exclude:
             if len(one) != 3:
                 raise ValueError(f"Threats: exclude: {shown(one)} must be (route prefix, parameter, kind)")
