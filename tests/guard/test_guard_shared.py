@@ -80,7 +80,8 @@ def test_processes_killed_at_random_lose_nothing_but_their_last_event(segment: S
     with Guard(CONFIG | {"ddos": False}, shared=Segment(path=segment.path + "2")) as other:
         assert ask(other)
     with Guard(CONFIG, shared=segment) as guard:
-        code = "while True:\n    request = Request('192.0.2.9')\n    with guard.flight(request): guard.inspect(request)\n"
+        code = "while True:\n    request = Request('192.0.2.9')\n"
+        code += "    with guard.flight(request):\n        guard.inspect(request)\n"
         for _ in range(6):
             workers = [worker(segment, code) for _ in range(2)]
             for one in workers:
