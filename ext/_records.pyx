@@ -68,6 +68,8 @@ def records_bytes(Py_ssize_t capacity, Py_ssize_t bans):
     return ps_records_bytes(capacity, bans)
 
 
+cdef Py_ssize_t JOINED_MOST = 65536  # characters of a header to which no further line is joined
+
 cdef dict names_in_lower = {}  # header names as they came -> in lower case, as ASGI's servers send the same few over and over
 
 
@@ -85,9 +87,15 @@ def read_fields(pairs, Py_ssize_t most):
             if len(names_in_lower) < 512 and len(lower) <= 64:
                 names_in_lower[name] = lower
         if not isinstance(value, str):
-            value = PyUnicode_DecodeLatin1(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), NULL) if isinstance(value, bytes) else str(value, "latin-1")
+            if isinstance(value, bytes):
+                value = PyUnicode_DecodeLatin1(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), NULL)
+            else:
+                value = str(value, "latin-1")
         known = read.get(lower)
-        read[lower] = value if known is None else f"{known}, {value}"
+        if known is None:
+            read[lower] = value
+        elif len(known) <= JOINED_MOST:
+            read[lower] = f"{known}, {value}"
     return read
 
 
@@ -100,13 +108,9 @@ cdef class Records:
     """
     cdef ps_records *records
 
-    def __cinit__(self):
-        self.records = NULL
-
-    def __init__(self, rules, Py_ssize_t capacity, Py_ssize_t bans, bytes secret, opened=None):
+    def __cinit__(self, rules, Py_ssize_t capacity, Py_ssize_t bans, bytes secret not None, opened=None):
         cdef ps_records *records
-        if self.records != NULL:
-            raise RuntimeError("records are made once: __init__ was called again")
+        self.records = NULL
         if not 1 <= capacity < 2**36 or not 1 <= bans < 2**36:
             raise ValueError(f"capacity={capacity} and bans={bans} must be between 1 and 2**36 - 1")
         if len(secret) != 16:
@@ -122,13 +126,14 @@ cdef class Records:
                 if not ps_records_open(records, capacity, bans):
                     raise MemoryError(f"capacity={capacity} needs {ps_records_bytes(capacity, bans)} bytes of tables")
             else:
-                mapped = ps_records_attach(records, opened.fd, opened.header_bytes, capacity, bans)
-                os.close(opened.fd)
-                if not mapped:
+                if not ps_records_attach(records, opened.fd, opened.header_bytes, capacity, bans):
                     raise SegmentError("the guard's segment cannot be mapped: this process has too many, or too little memory")
         except BaseException:
             PyMem_Free(records)
             raise
+        finally:
+            if opened is not None:
+                os.close(opened.fd)
         self.records = records
 
     def __dealloc__(self):
@@ -169,6 +174,9 @@ cdef class Records:
                 continue
             if not group_of(self.records, rule, facts, prints, &known, &group):
                 continue
+            for i in range(<Py_ssize_t>rule.of_count):
+                if <Py_ssize_t>rule.of[i].rule < first:  # counted in another feed
+                    counts_before(self.records, rule.of[i].rule, facts, prints, &known, now, counts)
             value = 0
             if (rule.member_ns or rule.kind == PS_KIND_FOCUS) and not fact_of(self.records, rule.distinct, facts, prints, &known, &value):
                 continue
@@ -263,7 +271,10 @@ cdef class Records:
 
     def ban_of(self, uint64_t key):
         """(ms since birth of its end, offences, why) of a ban, over or not; None if there is none."""
-        cdef ps_ban ban = ps_ban_find(self.records, key)
+        cdef ps_ban ban
+        if (key & 0xFF) < 2:
+            return None
+        ban = ps_ban_find(self.records, key)
         return (ban.until_ms, ban.offences, ban.why) if ban.until_ms else None
 
     def ban(self, uint64_t key, uint64_t now, uint64_t until_ms, uint64_t offences, uint64_t why, bytes address=None):
@@ -274,6 +285,8 @@ cdef class Records:
         cdef ps_ban after
         cdef ps_asked asked
         cdef const uint8_t *packed = NULL
+        if (key & 0xFF) < 2:
+            raise ValueError(f"key={key} is none that ban_key gives")
         asked.records, asked.now = self.records, now
         if address is not None:
             if len(address) != 16:
@@ -287,7 +300,7 @@ cdef class Records:
         """Ends a ban; whether there was one. Its offences are still counted."""
         cdef ps_asked asked
         asked.records, asked.now = self.records, now
-        return ps_ban_lift(&asked, key)
+        return (key & 0xFF) >= 2 and ps_ban_lift(&asked, key)
 
     def bans(self, uint64_t now):
         """[(key, ms since birth of its end, offences, why, 16 bytes)] of the bans in force, in no order."""
@@ -401,6 +414,17 @@ cdef int group_of(ps_records *records, const ps_rule *rule, tuple facts, uint64_
             return 0
         group[0] = one if i == 0 else ps_mix(group[0], one)
     return 1
+
+
+cdef int counts_before(
+    ps_records *records, uint64_t number, tuple facts, uint64_t *prints, uint64_t *known, uint64_t now, uint64_t *counts
+) except -1:
+    """What a rule has counted about these facts, among `counts`."""
+    cdef uint64_t group
+    counts[number] = 0
+    if group_of(records, &records.rules[number], facts, prints, known, &group):
+        counts[number] = ps_record_count(records, number, group, now)
+    return 0
 
 
 cdef int native_rules(ps_records *records, rules) except -1:

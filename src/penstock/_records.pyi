@@ -1,7 +1,7 @@
 # The types of the compiled module; what each call does is told in ext/_records.pyx.
 import builtins
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn, Self
 
 from typing_extensions import disjoint_base
 
@@ -43,9 +43,9 @@ def window_capacity_most(third_ns: int) -> int: ...
 def records_bytes(capacity: int, bans: int) -> int: ...
 @disjoint_base
 class Records:
-    def __init__(
-        self, rules: Sequence[Rule], capacity: int, bans: int, secret: builtins.bytes, opened: Opened | None = None
-    ) -> None: ...
+    def __new__(
+        cls, rules: Sequence[Rule], capacity: int, bans: int, secret: builtins.bytes, opened: Opened | None = None
+    ) -> Self: ...
     def __reduce__(self) -> NoReturn: ...
     def check(self) -> None: ...
     def feed(

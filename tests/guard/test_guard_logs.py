@@ -107,10 +107,10 @@ BENIGN = {
         "199.168.96.66",
     },
 }  # fmt: skip
-"""Who may be refused on the benign day. 91.236.75.25 looks for fckeditor under eight paths within a second.
-94.153.9.168 posts spam into a path ("Result: chosen nickname …"), which paranoia 2 takes for markup. The others had
-more than 60 requests in the one minute into which the log squeezes an hour: more than a device or a page for signing in is
-allowed, and limits say so (429); nobody of them is banned."""
+"""Who may be refused on the benign day. 91.236.75.25 looks for fckeditor under eight paths within a second. The others
+had more than 60 requests in the one minute into which the log squeezes an hour: more than a device or a page for
+signing in is allowed, and limits say so (429); nobody of them is banned. 94.153.9.168 posts spam into a path ("Result:
+chosen nickname …"), which paranoia 2 takes for markup."""
 
 
 @here

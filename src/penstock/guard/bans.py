@@ -21,6 +21,15 @@ REASONS = ("", "by hand", "reputation", "another instance", "detector")
 """Reasons that every guard has; those of scenarios follow, in their order."""
 
 
+def kind_of_ban(by: str | tuple[str, ...]) -> str | None:
+    """Whom what is counted by these facts bans; None where it is what many have in common: a network, a path.
+
+    >>> kind_of_ban(("address", "path")), kind_of_ban(("user",)), kind_of_ban(("endpoint",))
+    ('address', 'user', None)
+    """
+    return next((name for name in by if name in KINDS and name != "endpoint"), None)
+
+
 class Ban(NamedTuple):
     """A ban in force. id: 16 hex digits, the same in all instances that share a secret; value: None where only the id
     is known (a user, or what another instance has told)."""
@@ -61,10 +70,14 @@ class BanBook:
     ) -> Placed | None:
         """Bans for `seconds`, times the factor for each offence that is remembered; None without a place for it.
 
-        exactly: for `seconds` as they are, as a person said it.
+        exactly: for `seconds` as they are, as a person said it. What is banned already has not offended again: what
+        else comes of the same burst.
         """
         key = self.key(kind, value)
         offences = self.offences(key, now)
+        known = self._records.ban_of(key)
+        if known is not None and known[0] * 1_000_000 > now:
+            offences = max(0, offences - 1)
         wanted = seconds if exactly else self.length(seconds, offences)
         wanted = min(wanted, self._settings.most, BAN_MOST)
         packed = place_of(value.removeprefix("ip:").partition("/")[0]).packed if kind == "address" else b""
@@ -90,7 +103,11 @@ class BanBook:
 
     def apply(self, key: int, until_ms: int, offences: int, now: int) -> None:
         """A ban that another instance has placed."""
+        until_ms = min(until_ms, now // 1_000_000 + int(BAN_MOST * 1000))
         self._records.ban(key, now, until_ms, min(offences, 63), REASONS.index("another instance"))
+
+    def reason(self, why: int) -> str:
+        return self.reasons[why] if why < len(self.reasons) else ""
 
     def lift(self, key: int, now: int) -> bool:
         return self._records.unban(key, now)
@@ -105,7 +122,7 @@ class BanBook:
                 self._value(key, packed),
                 (until_ms - now // 1_000_000) / 1000,
                 offences,
-                self.reasons[why] if why < len(self.reasons) else "",
+                self.reason(why),
             )
             for key, until_ms, offences, why, packed in found
         ]

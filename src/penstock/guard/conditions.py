@@ -14,7 +14,7 @@ from penstock.guard.scenario import Condition, Scenario
 
 CHAIN_MOST = 5
 """Proxies that a chain may have before it is long."""
-CONDITIONS_MOST = 62
+CONDITIONS_MOST = 60
 _REMEMBERED = 8192
 REMEMBERED_MOST = 512
 """Characters of a text that is remembered; a longer one is looked at each time, so that memory is bounded."""
@@ -89,18 +89,19 @@ class Conditions:
 
     def bit(self, scenario: Scenario, condition: Condition) -> int:
         """The bit of a condition. ValueError for one that there is not."""
-        known = self._bits.get(condition)
+        if not callable(condition) and not isinstance(condition, str):
+            raise TypeError(f"scenario {shown(scenario.name)}: when={shown(condition)} must be a name or a function")
+        refuses = scenario.on_error == "deny" and not scenario.dry_run
+        what = (condition, refuses) if callable(condition) else condition  # each scenario's word on errors is its own
+        known = self._bits.get(what)
         if known is not None:
             return known
         if len(self._bits) == CONDITIONS_MOST:
             raise ValueError(f"more than {CONDITIONS_MOST} conditions are used")
-        bit = self._bits[condition] = 1 << len(self._bits)
+        bit = self._bits[what] = 1 << len(self._bits)
         if callable(condition):
-            refuses = scenario.on_error == "deny" and not scenario.dry_run
             self._functions.append((bit, condition, scenario.name, refuses))
             return bit
-        if not isinstance(condition, str):
-            raise TypeError(f"scenario {shown(scenario.name)}: when={shown(condition)} must be a name or a function")
         name = condition.removeprefix("not ")
         domain, holds = self._read(scenario, name)
         wanted = name == condition
@@ -133,6 +134,8 @@ class Conditions:
         if name == "login":
             return "path", lambda path: path.startswith(self._login)
         domain, _, value = name.partition(":")
+        if domain == "status" and value and scenario.on != "response":
+            raise ValueError(f'scenario {shown(scenario.name)}: when={shown(name)} is known only on="response"')
         if value:
             if domain == "path":
                 return "path", lambda path: (found := self._paths.match(path)) is not None and found.kind == value
@@ -174,7 +177,8 @@ class Conditions:
             short = not isinstance(agent, str) or len(agent) <= REMEMBERED_MOST
             mask |= self.agent(agent) if short else self.agent.__wrapped__(agent)
         if "method" in by:
-            mask |= self.method(request.method)
+            method = request.method
+            mask |= self.method(method) if len(method) <= REMEMBERED_MOST else self.method.__wrapped__(method)
         if request.query:
             for bit, asks in by.get("query", ()):
                 if asks(request.query):

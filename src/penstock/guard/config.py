@@ -66,9 +66,21 @@ class Config:
     clients: int = 65_536
     dry_run: bool = False
     on_error: OnError = "allow"
-    secret: bytes | None = None
+    secret: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        for name in ("scenarios", "endpoints"):
+            if not isinstance(getattr(self, name), (tuple, list)):
+                raise TypeError(f"{name}={shown(getattr(self, name))} must be several, in a tuple or list")
+        if not isinstance(self.extra, Mapping):
+            raise TypeError(f"extra={shown(self.extra)} must be a mapping of names to functions")
+        for name, function in self.extra.items():
+            if not isinstance(name, str) or not name.isidentifier() or len(name) > 64:
+                raise ValueError(f"extra: {shown(name)} must be a name, as variables have them")
+            if not callable(function):
+                raise TypeError(f"extra: {name}={shown(function)} must be a function of the request")
+        if not isinstance(self.dry_run, bool):
+            raise TypeError(f"dry_run={shown(self.dry_run)} must be true or false")
         for name, kind in PARTS.items():
             value = getattr(self, name)
             if value is None and name not in ("bans", "tarpit", "events"):

@@ -4,6 +4,7 @@ own."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import os
 import queue
@@ -15,12 +16,16 @@ from typing import Any, NamedTuple
 from penstock.decision import Decision
 from penstock.errors import shown
 from penstock.guard.request import Request
-from penstock.guard.verdict import Action, Evidence, Tier
+from penstock.guard.verdict import Action, Evidence, Severity, Tier
 
 Function = Callable[[Request], Any]
 WAITING_MOST = 1024
 """Requests that wait for coroutines; more are not looked at by them."""
 LATE_S = 10.0
+
+
+_SEVERITIES = frozenset(Severity)
+_FAILURES = (Exception, asyncio.CancelledError, SystemExit)
 
 
 class Found(NamedTuple):
@@ -50,6 +55,10 @@ class _Detector(NamedTuple):
             return None
         if not isinstance(evidence, Evidence):
             raise TypeError(f"detector {self.name!r} must return Evidence or None, not {type(evidence).__name__}")
+        if not all(isinstance(text, str) for text in (evidence.detector, evidence.detail, evidence.key)):
+            raise TypeError(f"detector {self.name!r}: the evidence's detector, detail and key must be texts")
+        if evidence.severity not in _SEVERITIES:
+            raise TypeError(f"detector {self.name!r}: the evidence's severity must be a Severity")
         return Found(evidence, self.action, ban=self.ban, dry=self.dry)
 
 
@@ -73,7 +82,7 @@ class Detectors:
             raise ValueError(f"name={shown(name)} must be 1 to 64 printable characters")
         if any(one.name == name for one in (*self._inline, *self._behind)):
             raise ValueError(f"name={shown(name)} is another detector's")
-        if not 0 < ban <= 30 * 86_400:
+        if isinstance(ban, bool) or not isinstance(ban, (int, float)) or not 0 < ban <= 30 * 86_400:
             raise ValueError(f"ban={shown(ban)} must be more than 0 and at most 2592000 seconds")
 
         def register(function: Function) -> Function:
@@ -127,7 +136,7 @@ class Detectors:
                         found = one.found(evidence)
                         if found is not None:
                             self._late(request, found)
-                    except Exception:
+                    except _FAILURES:
                         failed(f"detector {one.name}")
                 self._waiting.task_done()
 
@@ -141,7 +150,14 @@ class Detectors:
     def close(self) -> None:
         thread = self._thread
         if thread is not None and self._process == os.getpid():
-            self._waiting.put(None)
+            while True:  # ends: only requests that come while it is closed fill it again
+                try:
+                    self._waiting.put_nowait(None)
+                    break
+                except queue.Full:
+                    with contextlib.suppress(queue.Empty):
+                        self._waiting.get_nowait()
+                        self._waiting.task_done()
             thread.join(2.0)
             self._thread = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,14 +22,17 @@ NAMES = (
 """address: "ip:192.0.2.1", or "ip:2001:db8::/64", since who has one address of a /64 has them all. account: the user,
 else the session. agent: User-Agent. endpoint: the configured prefix that the path begins with, else its first segment.
 network: the autonomous system where it is known, else the address's /24 or /48. fingerprint: six headers that stay the
-same for one device. target: path and query."""
+same for one device, DEVICE. target: path and query."""
 NUMBERS = {name: number for number, name in enumerate(NAMES)}
 ADDRESS, USER, SESSION, JA4 = (NUMBERS[name] for name in ("address", "user", "session", "ja4"))
 AGENT, PATH, ENDPOINT = NUMBERS["agent"], NUMBERS["path"], NUMBERS["endpoint"]
 EXTRA_MOST = 8
 """Facts beside these that an application may have read from requests."""
 
-DEVICE = ("user-agent", "accept", "accept-language", "accept-encoding", "sec-ch-ua", "sec-ch-ua-platform")
+DEVICE = (
+    "user-agent", "accept-language", "dnt", "sec-ch-ua", "sec-ch-ua-mobile", "sec-ch-ua-platform",
+)  # fmt: skip
+"""Not Accept and Accept-Encoding: a browser's own differ between pages, pictures, films and calls."""
 
 Fact = str | int | bytes | None
 Facts = tuple[Fact, ...]
@@ -49,7 +52,7 @@ class Place(NamedTuple):
 
 
 def place_of(address: str | None) -> Place:
-    """The address's key and network. What is longer than any address is cut before it is remembered.
+    """The address's key and network.
 
     >>> place_of("2001:db8::7")[:2]
     ('ip:2001:db8::/64', 'net:2001:db8::/48')
@@ -63,7 +66,7 @@ def _place_of(address: str | None) -> Place:
         return Place(None, None, b"")
     read = read_address(address)
     if read is None:
-        return Place(f"peer:{address[:64]}", None, b"")
+        return Place(f"peer:{address[:TEXT_MOST]}", None, b"")
     if read.version == 4:
         network = ip_network((int(read) & ~0xFF, 24))
         return Place(f"ip:{read}", f"net:{network}", bytes(10) + b"\xff\xff" + read.packed)
@@ -127,10 +130,16 @@ class Endpoints:
 
 
 class Reader:
-    """Reads a request's facts. extra: what else is read, by name; geo: where addresses are, if that is known."""
+    """Reads a request's facts. extra: what else is read, by name; geo: where addresses are, if that is known; failed:
+    told inside `except` which of `extra` failed, a fact that is then missing."""
 
     def __init__(
-        self, endpoints: Endpoints, extra: Mapping[str, Extractor], geo: Geo | None, wanted: Sequence[str]
+        self,
+        endpoints: Endpoints,
+        extra: Mapping[str, Extractor],
+        geo: Geo | None,
+        wanted: Sequence[str],
+        failed: Callable[[str], object],
     ) -> None:
         if len(extra) > EXTRA_MOST:
             raise ValueError(f"extra: there are {len(extra)} facts; at most {EXTRA_MOST} can be added")
@@ -141,23 +150,40 @@ class Reader:
         self.names = (*NAMES, *extra)
         self.numbers = {name: number for number, name in enumerate(self.names)}
         self.geo = geo
-        self._extra = tuple(extra.values())
+        self._extra = tuple(extra.items())
+        self._failed = failed
         self._device = "fingerprint" in wanted
         self._target = "target" in wanted
         self._endpoint = endpoints.of
         self._ja4 = functools.lru_cache(_REMEMBERED)(is_ja4)
+
+    def _more(self, request: Request) -> Iterator[Fact]:
+        for name, function in self._extra:
+            fact = None
+            try:
+                fact = function(request)
+                if fact is not None and not isinstance(fact, (str, int, bytes)):
+                    raise TypeError(f"fact {name!r} must be str, int, bytes or None, not {type(fact).__name__}")
+            except Exception:
+                self._failed(f"fact {name}")
+                fact = None
+            yield fact
 
     def read(self, request: Request, place: Place) -> Facts:
         """The facts, None for those that the request does not have."""
         user, session, ja4, path = request.user, request.session, request.ja4, request.path
         fields = request.fields
         network = place.network
+        if user is not None and not isinstance(user, str):  # an id that is a number is the same as a text
+            user = str(user)
+        if session is not None and not isinstance(session, str):
+            session = str(session)
         asn = country = fingerprint = target = account = None
         if user is not None:
             account = f"user:{user}"
         elif session is not None:
             account = f"session:{session}"
-        if ja4 is not None and (len(ja4) != 36 or not self._ja4(ja4)):
+        if ja4 is not None and not (isinstance(ja4, str) and len(ja4) == 36 and self._ja4(ja4)):
             ja4 = None
         if self.geo is not None and request.address is not None:
             where = self.geo.lookup(request.address)
@@ -173,4 +199,4 @@ class Reader:
             place.key, user, session, ja4, account, fields.get("user-agent"), path, self._endpoint(prefix), network,
             asn, country, fingerprint, request.method, target,
         )  # fmt: skip
-        return facts + tuple([one(request) for one in self._extra]) if self._extra else facts
+        return facts + tuple(self._more(request)) if self._extra else facts

@@ -22,7 +22,7 @@ from penstock.decision import Decision
 from penstock.errors import PenstockError, shown
 from penstock.guard import bypass, ddos, probing, tracking
 from penstock.guard.agents import Agents, Paths
-from penstock.guard.bans import BANNING, KINDS, TIGHT, BanBook
+from penstock.guard.bans import BANNING, TIGHT, BanBook, kind_of_ban
 from penstock.guard.conditions import Conditions, Denied
 from penstock.guard.config import Config
 from penstock.guard.detectors import Detectors, Found
@@ -37,7 +37,7 @@ from penstock.guard.responses import respond
 from penstock.guard.scenario import PHASES, Scenario, compile_rules
 from penstock.guard.state import open_state
 from penstock.guard.statistics import TOTAL, Statistics
-from penstock.guard.verdict import GRAVER, Action, Evidence, Severity, Tier, Verdict
+from penstock.guard.verdict import GRAVER, Action, Evidence, Severity, Tier, Verdict, action_of
 from penstock.segment.options import Segment, read_shared
 from penstock.sync.options import Client, Sync, read_sync
 
@@ -122,7 +122,7 @@ class Guard(Operations):
         prefixes = (*config.endpoints, *(config.limits.endpoints if config.limits is not None else ()))
         self._scenarios = self._all_scenarios()
         wanted = {name for one in self._scenarios for name in (*one.by, one.distinct) if name is not None}
-        self._reader = Reader(Endpoints(prefixes), config.extra, self._geo, tuple(wanted))
+        self._reader = Reader(Endpoints(prefixes), config.extra, self._geo, tuple(wanted), self.failed)
         agents = Agents.load(threats.agents) if threats is not None and threats.agents else Agents()
         self._conditions = Conditions(agents, Paths(), threats.login if threats is not None else ())
         rules = compile_rules(self._scenarios, self._fact, self._conditions.bit)
@@ -142,13 +142,10 @@ class Guard(Operations):
         )
         self._numbers = {one.name: number for number, one in enumerate(self._scenarios)}
         self._emergency_rules = tuple(self._numbers.get(name, -1) for name in (ddos.EMERGENCY, ddos.STILL_HOT))
-        self._bannable = [self._banned_by(one) for one in self._scenarios]
+        self._bannable = [kind_of_ban(one.by) for one in self._scenarios]
         self._tracker = None
         if config.tracking is not None:
-            self._tracker = tracking.Tracker(config.tracking, 0)
-            self._strategy_facts = [
-                [self._fact(one) for one in each.by] for each in config.tracking.strategies.values()
-            ]
+            self._tracker = tracking.Tracker(config.tracking, 0, self._fact)
 
         now_ns, wall_ns = self._clock.now_ns(), self._clock.wall_ns()
         state = open_state(
@@ -237,12 +234,6 @@ class Guard(Operations):
             raise ValueError(f"{shown(name)} is no fact; there are {', '.join(self._reader.names)}")
         return self._reader.numbers[name]
 
-    @staticmethod
-    def _banned_by(scenario: Scenario) -> str | None:
-        """The kind of ban that a scenario's visitors get."""
-        kinds = [name for name in scenario.by if name in KINDS and name != "endpoint"]
-        return kinds[0] if kinds else None if scenario.by in ((), ("endpoint",)) else "address"
-
     # ---- one request ----
 
     def inspect(self, request: Request) -> Verdict:
@@ -323,8 +314,8 @@ class Guard(Operations):
     ) -> Verdict:
         """The verdict on one who is banned."""
         fact, left_ms, offences, why = banned
-        reason = self._bans.reasons[why] if why < len(self._bans.reasons) else ""
-        said = Evidence("ban", Severity.MEDIUM, f"banned for {reason}", offences, key=subject(NAMES[fact], facts[fact]))
+        key = subject(NAMES[fact], facts[fact])
+        said = Evidence("ban", Severity.MEDIUM, f"banned for {self._bans.reason(why)}", offences, key=key)
         return self._refuse(request, place, Found(said, Action.BAN, "banned"), left_ms / 1000, banned=True)
 
     def _failure_share(self, facts: Facts, now: int) -> float:
@@ -361,21 +352,21 @@ class Guard(Operations):
             found.append(Found(evidence, action, scenario.type, wait, scenario.ban, self._bannable[number], dry))
             for name, units in scenario.adds.items():
                 other = self._numbers[name]
+                if scenario.dry_run and not self._scenarios[other].dry_run:
+                    continue
                 self._fired(self._records.feed(other, other + 1, facts, ALL, now, units), facts, now, found)
             if scenario.tighten and not dry and facts[NUMBERS["endpoint"]] is not None:
                 self._bans.place(
                     "endpoint", str(facts[NUMBERS["endpoint"]]), scenario.tighten, scenario.name, now, exactly=True
                 )
         if tracked and self._tracker is not None:
-            applicable = self._tracker.applicable(facts, self._strategy_facts)
-            reached = self._tracker.reached(tracked, applicable, facts[ADDRESS])
+            reached = self._tracker.reached(tracked, self._tracker.applicable(facts), facts)
             if reached is not None:
                 dry = self.config.dry_run or self._tracker.settings.dry_run
+                banned = kind_of_ban(reached.by)
                 for evidence in reached.evidence:
                     found.append(
-                        Found(
-                            evidence, reached.action, "rate_limited", 1.0, reached.seconds, "address", dry, reached.tier
-                        )
+                        Found(evidence, reached.action, "rate_limited", 1.0, reached.seconds, banned, dry, reached.tier)
                     )
 
     def _scanned(self, evidence: Evidence, facts: Facts, now: int, found: list[Found]) -> None:
@@ -500,6 +491,7 @@ class Guard(Operations):
         detector = (
             evidence.detector.partition(".")[0] if evidence.detector.startswith("tracking.") else evidence.detector
         )
+        request._noted = True
         self.statistics.end(gravest.kind if gravest.action.refuses else "", verdict.tier, verdict.action, detector, dry)
         if place.key is not None:
             self._rank(place.key, not verdict.allowed)
@@ -524,15 +516,18 @@ class Guard(Operations):
         counts[1] += refused
 
     def _lose_reputation(self, found: list[Found], facts: Facts, now: int) -> None:
-        """Findings from MEDIUM on cost five points for each step of their severity, about once in ten seconds: a burst
-        is one offence."""
+        """Findings from MEDIUM on that ask for more than a log entry cost five points for each step of their severity,
+        about once in ten seconds: a burst is one offence."""
         if self._score is None or self._bad is None or self.config.addresses is None:
             return
         worst = max(
             (
                 one.evidence.severity
                 for one in found
-                if one.banned is not None and not one.dry and one.evidence.detector != "limits"
+                if GRAVER[one.action] > GRAVER[Action.LOG]
+                and one.banned is not None
+                and not one.dry
+                and one.evidence.detector != "limits"
             ),
             default=0,
         )
@@ -599,7 +594,8 @@ class Guard(Operations):
         if gravest.action.refuses and not gravest.dry and not self.config.dry_run:
             self._ban_for(gravest, facts, now)
         reasons = tuple(one.evidence for one in found)
-        tier = _TIER_OF[gravest.action]
+        tier = None if request._noted else _TIER_OF[gravest.action]
+        request._noted = True
         self.statistics.end("", tier, gravest.action, gravest.evidence.detector, False)
         key = facts[ADDRESS]
         self.events.emit(
@@ -677,7 +673,7 @@ class Guard(Operations):
         behind, on a thread of its own, and counts from the next request on. One that raises is counted and logged once,
         and the others go on.
         """
-        return self._detectors.add(name, Action(action), ban, dry_run)
+        return self._detectors.add(name, action_of("action", action), ban, dry_run or self.config.dry_run)
 
     def _late(self, request: Request, found: Found) -> None:
         """Evidence of a detector that ran behind."""

@@ -72,7 +72,11 @@ class LimitSet:
             *((fact, fact, rates) for fact, rates in settings.facts.items()),
         ):
             if rates is not None:
-                self._asked += self._each(name, None if fact is None else number(fact), None, rates, making)
+                try:
+                    its = None if fact is None else number(fact)
+                except ValueError as error:
+                    raise ValueError(f"Limits: facts: {error}") from None
+                self._asked += self._each(name, its, None, rates, making)
         for place, (prefix, rates) in enumerate(settings.endpoints.items()):
             self._by_endpoint[prefix] = self._each(f"endpoint{place}", ADDRESS, prefix, rates, making)
         self.prefixes = tuple(settings.endpoints)
@@ -83,7 +87,7 @@ class LimitSet:
         found = []
         for place, rate in enumerate(several):
             limiter = making.limiter(name if len(several) == 1 else f"{name}-{place}", rate)
-            most = left(limiter, f"{name} that nobody has")
+            most = max(1, left(limiter, f"{name} that nobody has"))
             found.append(Asked(name if prefix is None else prefix, fact, prefix, limiter, most, limiter.check))
         return found
 

@@ -71,12 +71,13 @@ class SharedLists:
         return done
 
     def _take(self) -> None:
-        """What another worker has changed. A file that cannot be read leaves the lists as they are, which is logged."""
+        """What another worker has changed. A file that cannot be read leaves the lists as they are, which is logged.
+        Without the lock, since the file changes by getting another's place: no request waits for a worker that
+        stopped."""
         seen = self._records.generation
         if self._path is not None:
             try:
-                with self._locked() as path:
-                    self._load(path)
+                self._load(self._path)
             except (OSError, ValueError) as error:
                 log.error("the lists that workers share cannot be read, and stay as they are here: %s", error)
         self._seen = seen
@@ -88,7 +89,7 @@ class SharedLists:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[str]:
-        """The file's path, while no other worker reads or writes it; the lock is the system's and ends with its
+        """The file's path, while no other worker writes it; the lock is the system's and ends with its
         holder."""
         import fcntl  # here, because not every system has it
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -97,8 +98,9 @@ class Operations:
     def _whom(self, value: str, kind: str) -> tuple[str, str]:
         if not isinstance(value, str) or not value:
             raise ValueError(f"value={shown(value)} must be a text, of the kind {shown(kind)}")
-        if kind == "address" and not value.startswith("ip:"):
-            place = place_of(value)
+        if kind == "address" and not value.startswith("peer:"):
+            plain = value.removeprefix("ip:")
+            place = place_of(plain.removesuffix("/64") if ":" in plain else plain)
             if not place.packed:
                 raise ValueError(f"value={shown(value)} must be an address, such as '192.0.2.1'")
             return kind, str(place.key)
@@ -108,7 +110,9 @@ class Operations:
         """Bans an address (or a "user", "session", "ja4", "account") for `seconds`, at most 30 days; None: 3600, longer
         for each ban before. For ever is `deny`. reason: told in the event; `bans` says "by hand". Raises ValueError for
         other values, PenstockError when there is no place for it."""
-        if seconds is not None and (isinstance(seconds, bool) or not 0 < seconds <= 30 * 86_400):
+        if seconds is not None and (
+            isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= 30 * 86_400
+        ):
             raise ValueError(f"seconds={shown(seconds)} must be more than 0 and at most 2592000 (30 days)")
         whom = self._whom(value, kind)
         now = self._time()
@@ -123,10 +127,9 @@ class Operations:
         """Ends a ban, by its value or its id; whether there was one. A later ban is longer all the same."""
         now = self._time()
         if kind == "id":
-            try:
-                key = int(value, 16)
-            except ValueError:
-                raise ValueError(f"value={shown(value)} must be 16 hex digits") from None
+            if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{16}", value) or int(value[14:], 16) < 2:
+                raise ValueError(f"value={shown(value)} must be 16 hex digits, as a ban's id")
+            key = int(value, 16)
         else:
             key = self._bans.key(*self._whom(value, kind))
         lifted = self._bans.lift(key, now)
@@ -209,7 +212,7 @@ class Operations:
         ban = None
         if found is not None:
             ban_key = self._records.ban_key(found[0], facts[found[0]] or "")
-            ban = Ban(f"{ban_key:016x}", "address", key, found[1] / 1000, found[2], self._bans.reasons[found[3]])
+            ban = Ban(f"{ban_key:016x}", "address", key, found[1] / 1000, found[2], self._bans.reason(found[3]))
         load = max((count / (allowed + 1) for name, (count, allowed) in loads.items() if allowed), default=0.0)
         score = min(100.0, max(0.0, (NEUTRAL - reputation) * 2) + 40 * min(1.0, load))
         if ban is not None or (listed is not None and listed.kind != "allow"):
@@ -281,6 +284,8 @@ class Operations:
             _, value = self._whom(value, kind)
         facts: list[str | None] = [None] * len(self._reader.names)
         facts[self._reader.numbers[kind]] = value
+        if kind in ("user", "session"):
+            facts[self._reader.numbers["account"]] = subject(kind, value)
         gone = self._records.forget(tuple(facts))
         if self._limits is not None:
             self._limits.forget(tuple(facts))

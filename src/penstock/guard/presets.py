@@ -77,6 +77,6 @@ PRESETS: dict[str, Callable[[], Config]] = {"web": _web, "api": _api, "login": _
 
 def preset(name: str) -> Config:
     """The configuration of this name. ValueError if there is none."""
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise ValueError(f"preset={shown(name)} must be one of {', '.join(PRESETS)}")
     return PRESETS[name]()

@@ -26,6 +26,7 @@ class Request:
     __slots__ = (
         "_crowded",
         "_judged",
+        "_noted",
         "_read",
         "address",
         "body",
@@ -63,6 +64,7 @@ class Request:
         self._judged: tuple[tuple[str | int | bytes | None, ...], int] | None = (
             None  # the guard's: facts and conditions
         )
+        self._noted = False  # the guard's: there was evidence
         self._crowded = False  # the guard's: too many of this address are being answered
 
     def __repr__(self) -> str:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from penstock._records import FOCUS, LEAKY, PULSE, RULES_MOST, WINDOW, Rule, window_capacity_most
 from penstock.errors import shown
 from penstock.guard.request import Request
+from penstock.guard.responses import KINDS
 from penstock.guard.verdict import Action, Severity, Technique
 
 NS = 1_000_000_000
 Phase = Literal["request", "limited", "response"]
 PHASES: tuple[Phase, ...] = ("request", "limited", "response")
 BAN_MOST = 30 * 86_400.0
+BY_MOST = 4
+COUNT_MOST = 1_000_000_000
+"""Units that are added at once, or counted before a comparison."""
 Condition = str | Callable[[Request], object]
 
 
@@ -80,20 +84,39 @@ class Scenario:
 
         if not isinstance(self.name, str) or not 1 <= len(self.name) <= 64 or not self.name.isprintable():
             raise wrong("name", "must be 1 to 64 printable characters")
+        given: Any = self  # as it may have been given
         for name in ("by", "when"):
-            if not isinstance(getattr(self, name), tuple):
-                object.__setattr__(self, name, (getattr(self, name),))
+            value = getattr(self, name)
+            object.__setattr__(self, name, tuple(value) if isinstance(value, (tuple, list)) else (value,))
+        if len(self.by) > BY_MOST or not all(isinstance(one, str) for one in self.by):
+            raise wrong("by", f"must be the names of at most {BY_MOST} facts")
+        if not all(isinstance(one, str) or callable(one) for one in given.when):
+            raise wrong("when", "must be names of conditions, or functions")
+        if self.distinct is not None and not isinstance(self.distinct, str):
+            raise wrong("distinct", "must be the name of a fact, or None")
         for name, kind in (("action", Action), ("technique", Technique)):
-            if isinstance(getattr(self, name), str):
-                try:
-                    object.__setattr__(self, name, kind(getattr(self, name)))
-                except ValueError:
-                    raise wrong(name, f"must be one of {', '.join(kind)}") from None
-        if isinstance(self.severity, str):
-            if self.severity.upper() not in Severity.__members__:
-                raise wrong("severity", f"must be one of {', '.join(Severity.__members__)}")
+            if name == "technique" and self.technique is None:
+                continue
+            try:
+                object.__setattr__(self, name, kind(getattr(self, name)))
+            except ValueError:
+                raise wrong(name, f"must be one of {', '.join(kind)}") from None
+        if isinstance(self.severity, str) and self.severity.upper() in Severity.__members__:
             object.__setattr__(self, "severity", Severity[self.severity.upper()])
-        if self.on not in PHASES:
+        if self.severity not in tuple(Severity):
+            raise wrong("severity", f"must be one of {', '.join(Severity.__members__)}")
+        object.__setattr__(self, "severity", Severity(self.severity))
+        if not isinstance(self.type, str) or self.type not in KINDS:
+            raise wrong("type", f"must be one of {', '.join(KINDS)}")
+        for name in ("silent", "dry_run"):
+            if not isinstance(getattr(self, name), bool):
+                raise wrong(name, "must be true or false")
+        for name in ("window", "leak", "regular", "blackhole", "ban", "tighten"):
+            value = getattr(self, name)
+            there = value is not None or name not in ("window", "leak", "regular")
+            if there and (isinstance(value, bool) or not isinstance(value, (int, float))):
+                raise wrong(name, "must be a number")
+        if not isinstance(self.on, str) or self.on not in PHASES:
             raise wrong("on", f"must be one of {', '.join(PHASES)}")
         if isinstance(self.capacity, bool) or not isinstance(self.capacity, int) or self.capacity < 0:
             raise wrong("capacity", "must be a whole number, not negative")
@@ -120,12 +143,24 @@ class Scenario:
                 raise wrong(name, f"must be 0 to {BAN_MOST:.0f} seconds")
         if self.on_error not in ("allow", "deny"):
             raise wrong("on_error", 'must be "allow" or "deny"')
+        for name in ("of", "adds"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise wrong(name, "must be a mapping of scenarios")
         for name, pair in self.of.items():
-            if len(pair) != 2 or not 0 <= pair[0] <= 1000 or pair[1] < 0:
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not _is_share(*pair):
                 raise wrong("of", f"must give a share, 0 to 1000, and a count for {shown(name)}")
         for name, units in self.adds.items():
-            if not isinstance(units, int) or units < 1:
-                raise wrong("adds", f"must give a whole number of units for {shown(name)}")
+            if isinstance(units, bool) or not isinstance(units, int) or not 1 <= units <= COUNT_MOST:
+                raise wrong("adds", f"must give a whole number of units, 1 to {COUNT_MOST}, for {shown(name)}")
+
+
+def _is_share(share: object, at_least: object) -> bool:
+    return (
+        isinstance(share, (int, float))
+        and 0 <= share <= 1000
+        and isinstance(at_least, int)
+        and 0 <= at_least <= COUNT_MOST
+    )
 
 
 def third_ns(window: float) -> int:
@@ -182,6 +217,15 @@ def compile_rules(
         for other in one.adds:
             if other not in numbers:
                 raise ValueError(f"scenario {shown(one.name)}: adds to {shown(other)}, which there is not")
+    adding = {one.name: tuple(one.adds) for one in scenarios}
+    for name in adding:
+        met, waiting = set[str](), list(adding[name])
+        while waiting:
+            if (other := waiting.pop()) == name:
+                raise ValueError(f"scenario {shown(name)}: adds comes back to itself, without an end")
+            if other not in met:
+                met.add(other)
+                waiting += adding[other]
     if len(rules) > RULES_MOST // 2:
         raise ValueError(f"there are {len(rules)} scenarios; at most {RULES_MOST // 2} can be counted")
     return rules

@@ -3,15 +3,15 @@ off."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self
 
-from penstock.errors import shown
+from penstock.errors import RateSyntaxError, shown
 from penstock.guard.scenario import BAN_MOST
-from penstock.guard.verdict import Action
+from penstock.guard.verdict import Action, action_of
 from penstock.limiter import Rates
-from penstock.rate import TokenBucket
+from penstock.rate import Concurrency, FixedWindow, SlidingLog, SlidingWindow, TokenBucket, parse_rate
 
 RateSet = Rates | Sequence[Rates]
 _EVERYONE, _USER, _ADDRESS = TokenBucket(100, 1, 1000), TokenBucket(10, 1, 100), TokenBucket(20, 1, 200)
@@ -36,24 +36,25 @@ class Settings:
         for name in given:
             if name not in known:
                 raise ValueError(f"{where}: {shown(name)} is no setting; there are {', '.join(known)}")
+        missing = [name for name, one in known.items() if name not in given and one.default is one.default_factory]
+        if missing:
+            raise ValueError(f"{where}: {', '.join(missing)} must be given")
         return cls(**{name: cls._field(name, value, f"{where}.{name}") for name, value in given.items()})
 
     @classmethod
     def _field(cls, name: str, value: Any, where: str) -> Any:
         return tuple(value) if isinstance(value, list) else value
 
-    def _switches(self) -> None:
-        """Whether what is on or off is so; a text such as "false" would be true."""
+    def _check(self) -> None:
+        """Checks and reads each field by its annotation, as far as _HOLDS and Action go; lists become tuples."""
         for one in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, one.name)
-            if isinstance(one.default, bool) and not isinstance(value, bool):
-                raise TypeError(f"{type(self).__name__}: {one.name}={shown(value)} must be true or false")
-
-    def _actions(self, *names: str) -> None:
-        """Makes Actions of what was given for them."""
-        self._one_of(tuple(Action), *names)
-        for name in names:
-            object.__setattr__(self, name, Action(getattr(self, name)))
+            kind, value = str(one.type), getattr(self, one.name)
+            if kind == "Action":
+                object.__setattr__(self, one.name, action_of(f"{type(self).__name__}: {one.name}", value))
+            elif isinstance(value, list):
+                object.__setattr__(self, one.name, value := tuple(value))
+            if kind in _HOLDS and not _HOLDS[kind][0](value):
+                raise ValueError(f"{type(self).__name__}: {one.name}={shown(value)} must be {_HOLDS[kind][1]}")
 
     def _between(self, least: float, most: float, *names: str) -> None:
         for name in names:
@@ -69,6 +70,46 @@ class Settings:
                 raise ValueError(
                     f"{type(self).__name__}: {name}={shown(getattr(self, name))} must be one of {', '.join(allowed)}"
                 )
+
+
+def _mapping_of(value: object, kind: type) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(of, str) and isinstance(to, kind) for of, to in value.items())
+
+
+_HOLDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "bool": (lambda value: isinstance(value, bool), "true or false"),
+    "int": (lambda value: isinstance(value, int) and not isinstance(value, bool), "a whole number"),
+    "str | None": (lambda value: value is None or isinstance(value, str), "a text or None"),
+    "tuple[str, ...]": (
+        lambda value: isinstance(value, tuple) and all(isinstance(one, str) for one in value),
+        "several texts",
+    ),
+    "Iterable[str]": (
+        lambda value: isinstance(value, Iterable) and not isinstance(value, (str, bytes)),
+        "several texts",
+    ),
+    "Mapping[str, str]": (lambda value: _mapping_of(value, str), "a mapping of texts to texts"),
+    "Mapping[str, int]": (lambda value: _mapping_of(value, int), "a mapping of texts to whole numbers"),
+    "Callable[..., object] | None": (lambda value: value is None or callable(value), "a function or None"),
+}
+"""What a field of this annotation must be, and how an error says so."""
+
+
+def _check_rates(where: str, rates: object) -> None:
+    """Whether these are limits that a guard can ask. ValueError that says where they are not."""
+    if isinstance(rates, str):
+        try:
+            for limit in parse_rate(rates):
+                _check_rates(where, limit)
+        except RateSyntaxError as error:
+            raise ValueError(f"Limits: {where}: {error}") from None
+    elif isinstance(rates, Concurrency):
+        raise ValueError(f"Limits: {where}={shown(rates)} is of requests at once, which Ddos(in_flight=) counts")
+    elif isinstance(rates, Sequence) and not isinstance(rates, bytes) and rates:
+        for one in rates:
+            _check_rates(where, one)
+    elif not isinstance(rates, (TokenBucket, SlidingWindow, SlidingLog, FixedWindow)):
+        raise ValueError(f'Limits: {where}={shown(rates)} must be limits, such as "60/minute"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +133,19 @@ class Limits(Settings):
     on_error: OnError = "local"
 
     def __post_init__(self) -> None:
+        self._check()
         self._between(1, 1000, "strict")
-        self._switches()
         self._one_of(("local", "allow", "deny"), "on_error")
+        for name in ("everyone", "user", "address"):
+            if getattr(self, name) is not None:
+                _check_rates(name, getattr(self, name))
+        for name in ("endpoints", "facts"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise ValueError(f"Limits: {name}={shown(getattr(self, name))} must be a mapping of limits")
+            for key, rates in getattr(self, name).items():
+                _check_rates(f"{name}[{shown(key)}]", rates)
+                if not isinstance(key, str) or (name == "endpoints" and not key.startswith("/")):
+                    raise ValueError(f"Limits: {name}: {shown(key)} must be a text; of endpoints, a path's beginning")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,17 +167,13 @@ class Strategy(Settings):
     def __post_init__(self) -> None:
         if isinstance(self.by, str):
             object.__setattr__(self, "by", (self.by,))
+        self._check()
         self._between(0, 1e6, "suspicious", "block", "ban")
         self._between(1, BAN_MOST, "seconds")
         if not self.suspicious <= self.block <= self.ban:
             raise ValueError(
                 f"Strategy: suspicious={self.suspicious:g}, block={self.block:g} and ban={self.ban:g} must not fall"
             )
-        self._actions("action")
-
-    @classmethod
-    def _field(cls, name: str, value: Any, where: str) -> Any:
-        return tuple(value) if name == "by" and not isinstance(value, str) else value
 
 
 def _strategies() -> Mapping[str, Strategy]:
@@ -153,16 +200,25 @@ class Tracking(Settings):
     dry_run: bool = False
 
     def __post_init__(self) -> None:
+        self._check()
+        if not isinstance(self.strategies, Mapping) or not all(isinstance(one, str) for one in self.strategies):
+            raise ValueError(f"Tracking: strategies={shown(self.strategies)} must be a mapping of names to strategies")
+        for name, one in self.strategies.items():
+            if not isinstance(one, Strategy):
+                raise ValueError(f"Tracking: strategies[{shown(name)}]={shown(one)} must be a Strategy")
         if not 1 <= len(self.strategies) <= 10:
-            raise ValueError(f"Tracking: there are {len(self.strategies)} strategies; 1 to 10 can be tracked")
-        if not 1 <= len(self.windows) <= 6 or not all(0.1 <= one <= 3600 for one in self.windows):
+            raise ValueError(f"Tracking: strategies has {len(self.strategies)} of them; 1 to 10 can be tracked")
+        if (
+            not isinstance(self.windows, tuple)
+            or not 1 <= len(self.windows) <= 6
+            or not all(isinstance(one, (int, float)) and 0.1 <= one <= 3600 for one in self.windows)
+        ):
             raise ValueError(f"Tracking: windows={shown(self.windows)} must be 1 to 6, each of 0.1 to 3600 seconds")
         self._one_of(("any", "all", "majority"), "policy")
-        self._switches()
 
     @classmethod
     def _field(cls, name: str, value: Any, where: str) -> Any:
-        if name == "strategies":
+        if name == "strategies" and isinstance(value, Mapping):
             return {key: Strategy.read(one, f"{where}.{key}") for key, one in value.items()}
         return tuple(value) if isinstance(value, list) else value
 
@@ -189,13 +245,12 @@ class Ddos(Settings):
     dry_run: bool = False
 
     def __post_init__(self) -> None:
+        self._check()
         self._between(0, 1_000_000, "emergency", "in_flight", "emergency_in_flight")
         self._between(0, 4000, "per_second", "emergency_per_second", "behaviour")
         self._between(0, 16_000, "per_minute", "emergency_per_minute", "same_endpoint")
         self._between(1, 86_400, "dwell")
         self._between(1, BAN_MOST, "ban")
-        self._actions("action")
-        self._switches()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,8 +262,8 @@ class Addresses(Settings):
     Good requests raise a bad one by 1, at most once a minute and never above 50. countries: those that are refused;
     geoip, geoip_asn: MaxMind files."""
 
-    allow: tuple[str, ...] = ()
-    deny: tuple[str, ...] = ()
+    allow: Iterable[str] = ()
+    deny: Iterable[str] = ()
     feeds: Mapping[str, str] = field(default_factory=dict)
     levels: Mapping[str, int] = field(default_factory=dict)
     reputation: bool = True
@@ -220,8 +275,8 @@ class Addresses(Settings):
     geoip_asn: str | None = None
 
     def __post_init__(self) -> None:
+        self._check()
         self._between(0, 49, "auto_ban")
-        self._switches()
         self._between(60, 30 * 86_400, "half_life")
         self._between(1, BAN_MOST, "ban")
         for code in self.countries:
@@ -250,12 +305,11 @@ class Bypass(Settings):
     dry_run: bool = False
 
     def __post_init__(self) -> None:
+        self._check()
         self._between(0, 1000, "networks", "agents", "devices", "distributed", "behaviour", "rapid")
         self._between(1, 86_400, "window")
         self._between(0, BAN_MOST, "tighten")
         self._between(1, BAN_MOST, "ban")
-        self._actions("action")
-        self._switches()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,6 +339,7 @@ class Threats(Settings):
     dry_run: bool = False
 
     def __post_init__(self) -> None:
+        self._check()
         self._between(1, 4, "paranoia")
         self._between(1, 1000, "threshold")
         self._between(0, 1, "anomaly")
@@ -292,11 +347,13 @@ class Threats(Settings):
         self._between(1, BAN_MOST, "ban")
         self._actions("action")
         self._switches()
-        object.__setattr__(self, "exclude", tuple(tuple(one) for one in self.exclude))
         if not isinstance(self.patterns, Mapping):
             raise TypeError(f"Threats: patterns={shown(self.patterns)} must be a mapping of names to texts or functions")
+        if not isinstance(self.exclude, tuple):
+            raise ValueError(f"Threats: exclude={shown(self.exclude)} must be (route prefix, parameter, kind), several")
+        object.__setattr__(self, "exclude", tuple(tuple(x) if isinstance(x, list) else x for x in self.exclude))
         for one in self.exclude:
-            if len(one) != 3:
+            if not isinstance(one, tuple) or len(one) != 3:
                 raise ValueError(f"Threats: exclude: {shown(one)} must be (route prefix, parameter, kind)")
 
 
@@ -311,6 +368,7 @@ class Bans(Settings):
     most: float = BAN_MOST
 
     def __post_init__(self) -> None:
+        self._check()
         self._between(1, 10, "factor")
         self._between(0, 0.5, "jitter")
         self._between(1, 86_400, "memory")
@@ -325,6 +383,7 @@ class Tarpit(Settings):
     held: int = 100
 
     def __post_init__(self) -> None:
+        self._check()
         self._between(0, 300, "seconds")
         self._between(0, 100_000, "held")
 
@@ -340,5 +399,6 @@ class Events(Settings):
     retention: float = 86_400.0
 
     def __post_init__(self) -> None:
+        self._check()
         self._between(1, 1_000_000, "capacity", "kept")
         self._between(1, 365 * 86_400, "retention")

@@ -34,10 +34,11 @@ class Statistics:
         self._numbers = {name: _DETECTORS + place for place, name in enumerate(detectors[:DETECTORS_MOST])}
         self.count = records.count
 
-    def end(self, kind: str, tier: Tier, action: Action, detector: str, dry: bool) -> None:
-        """A request with evidence: what came of it, by which detector."""
+    def end(self, kind: str, tier: Tier | None, action: Action, detector: str, dry: bool) -> None:
+        """A request with evidence: what came of it, by which detector. tier: None for one that was counted already."""
         count = self.count
-        count(_TIERS + tier)
+        if tier is not None:
+            count(_TIERS + tier)
         count(_ACTIONS + list(Action).index(action))
         if dry:
             count(_DRY)

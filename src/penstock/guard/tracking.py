@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from penstock._records import Records
-from penstock.guard.facts import Facts
+from penstock.guard.facts import Fact, Facts, subject
 from penstock.guard.scenario import Scenario
 from penstock.guard.settings import Strategy, Tracking
 from penstock.guard.verdict import Action, Evidence, Severity, Tier
@@ -33,19 +33,21 @@ def scenarios(tracking: Tracking) -> tuple[Scenario, ...]:
 
 
 class Reached(NamedTuple):
-    """What a request's strategies come to."""
+    """What a request's strategies come to. by: the facts of the one that decided."""
 
     tier: Tier
     action: Action
     seconds: float
+    by: tuple[str, ...]
     evidence: tuple[Evidence, ...]
 
 
 class Tracker:
-    """The strategies of one guard, whose rules begin at `first` among the records'."""
+    """The strategies of one guard, whose rules begin at `first` among the records'. number: of a fact."""
 
-    def __init__(self, settings: Tracking, first: int) -> None:
+    def __init__(self, settings: Tracking, first: int, number: Callable[[str], int]) -> None:
         self.settings, self.first = settings, first
+        self._numbers = [[number(name) for name in one.by] for one in settings.strategies.values()]
         self._windows = len(settings.windows)
         self._strategies = list(settings.strategies.items())
 
@@ -53,7 +55,7 @@ class Tracker:
     def last(self) -> int:
         return self.first + self._windows * len(self._strategies)
 
-    def reached(self, over: Iterable[tuple[int, int]], applicable: int, key: object) -> Reached | None:
+    def reached(self, over: Iterable[tuple[int, int]], applicable: int, facts: Facts) -> Reached | None:
         """What the rules that are over (rule, count) come to. applicable: strategies whose facts the request has."""
         tiers: dict[int, tuple[Tier, float, float]] = {}
         for number, count in over:
@@ -66,20 +68,25 @@ class Tracker:
         if tier is Tier.NORMAL:
             return None
         action, ban, evidence = Action.LOG, 0.0, []
+        by: tuple[str, ...] = ()
         for place, (its, rate, seconds) in sorted(tiers.items(), key=lambda item: -item[1][0]):
             name, strategy_ = self._strategies[place]
             severity = Severity.LOW if its is Tier.SUSPICIOUS else Severity.HIGH
             said = f"{rate:.3g} requests a second in {seconds:g} s reach {its.name}"
-            evidence.append(Evidence(f"tracking.{name}", severity, said, rate, strategy_.suspicious, str(key)))
+            key = " ".join(subject(*one) for one in zip(strategy_.by, self._facts_of(place, facts), strict=True))
+            evidence.append(Evidence(f"tracking.{name}", severity, said, rate, strategy_.suspicious, key))
             if its >= tier >= Tier.BLOCK:
                 wanted = Action.BAN if tier is Tier.BANNED and strategy_.action is Action.BLOCK else strategy_.action
                 if list(Action).index(wanted) > list(Action).index(action):
-                    action, ban = wanted, strategy_.seconds
-        return Reached(tier, action, ban, tuple(evidence))
+                    action, ban, by = wanted, strategy_.seconds, strategy_.by
+        return Reached(tier, action, ban, by, tuple(evidence))
 
-    def applicable(self, facts: Facts, numbers: Sequence[Sequence[int]]) -> int:
-        """How many strategies have all their facts. numbers: of each strategy's facts."""
-        return sum(all(facts[number] is not None for number in by) for by in numbers)
+    def _facts_of(self, place: int, facts: Facts) -> list[Fact]:
+        return [facts[number] for number in self._numbers[place]]
+
+    def applicable(self, facts: Facts) -> int:
+        """How many strategies have all their facts."""
+        return sum(None not in self._facts_of(place, facts) for place in range(len(self._numbers)))
 
     def metrics(self, records: Records, facts: Facts, now: int) -> dict[str, RateMetrics]:
         """What each strategy has counted about these facts, without counting them again."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from penstock.errors import shown
+
 if TYPE_CHECKING:
     from penstock.guard.scan import Finding
 
@@ -46,6 +48,14 @@ class Action(StrEnum):
 _REFUSING = frozenset({Action.CHALLENGE, Action.BLOCK, Action.BAN})
 GRAVER = {action: place for place, action in enumerate(Action)}
 """The order of actions, to take the gravest of several."""
+
+
+def action_of(name: str, given: object) -> Action:
+    """An Action, or its name. ValueError that has the setting's name for anything else."""
+    try:
+        return Action(given)  # type: ignore[arg-type]
+    except ValueError:
+        raise ValueError(f"{name}={shown(given)} must be one of {', '.join(Action)}") from None
 
 
 class Technique(StrEnum):
