@@ -326,8 +326,10 @@ def test_a_password_is_never_said(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_forgotten_one_is_collected_and_its_thread_ends() -> None:
     exchange = Exchange(NOWHERE, "guard", print, every=0.05)
     thread = exchange._thread
-    del exchange
     end = time.monotonic() + 20
+    while "nothing listens" not in exchange.state() and time.monotonic() < end:
+        time.sleep(0.01)  # so that what it says of that is logged, and kept by who keeps the log
+    del exchange
     while thread.is_alive() and time.monotonic() < end:
         gc.collect()
         thread.join(0.05)

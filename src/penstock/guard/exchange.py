@@ -239,7 +239,8 @@ class Exchange:
 
     def _away(self, error: LinkError) -> None:
         if not self._said:
-            log.warning("guard %r: bans and lists are not exchanged: %s", self.name, error)
+            # As text: a handler that keeps its records would keep the error's frames, and us with them.
+            log.warning("guard %r: bans and lists are not exchanged: %s", self.name, str(error))
             self._said = True
         if self._away_since is None:
             self._away_since = time.monotonic()
