@@ -175,8 +175,8 @@ class Guard(Operations):
                 body_most=threats.body_most if threats.body else 0,
             )
             for name, pattern in threats.patterns.items():
-                wanted = functools.partial(self._matches, name, pattern) if callable(pattern) else pattern
-                self._threats.add_pattern(name, wanted, math.ceil(threats.threshold))
+                asked = functools.partial(self._matches, name, pattern) if callable(pattern) else pattern
+                self._threats.add_pattern(name, asked, math.ceil(threats.threshold))
         if threats is not None and threats.anomaly < 1:
             from penstock.guard.anomaly import Anomaly
 

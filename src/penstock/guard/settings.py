@@ -345,10 +345,8 @@ class Threats(Settings):
         self._between(0, 1, "anomaly")
         self._between(0, 16_777_216, "body_most")
         self._between(1, BAN_MOST, "ban")
-        self._actions("action")
-        self._switches()
         if not isinstance(self.patterns, Mapping):
-            raise TypeError(f"Threats: patterns={shown(self.patterns)} must be a mapping of names to texts or functions")
+            raise TypeError(f"Threats: patterns={shown(self.patterns)} must map names to texts or functions")
         if not isinstance(self.exclude, tuple):
             raise ValueError(f"Threats: exclude={shown(self.exclude)} must be (route prefix, parameter, kind), several")
         object.__setattr__(self, "exclude", tuple(tuple(x) if isinstance(x, list) else x for x in self.exclude))
