@@ -20,9 +20,9 @@ NAMES = (
     "fingerprint", "method", "target",
 )  # fmt: skip
 """address: "ip:192.0.2.1", or "ip:2001:db8::/64", since who has one address of a /64 has them all. account: the user,
-else the session. agent: User-Agent. endpoint: the configured prefix that the path begins with, else its first segment.
-network: the autonomous system where it is known, else the address's /24 or /48. fingerprint: six headers that stay the
-same for one device, DEVICE. target: path and query."""
+else the session. agent: User-Agent, "" where there is none. endpoint: the configured prefix that the path begins with,
+else its first segment. network: the autonomous system where it is known, else the /24 or /48. fingerprint: six
+headers that stay the same for one device. target: path and query."""
 NUMBERS = {name: number for number, name in enumerate(NAMES)}
 ADDRESS, USER, SESSION, JA4 = (NUMBERS[name] for name in ("address", "user", "session", "ja4"))
 AGENT, PATH, ENDPOINT = NUMBERS["agent"], NUMBERS["path"], NUMBERS["endpoint"]
@@ -196,7 +196,7 @@ class Reader:
             target = f"{path}?{request.query}" if request.query else path
         prefix = path if len(path) <= 512 else path[:512]
         facts = (
-            place.key, user, session, ja4, account, fields.get("user-agent"), path, self._endpoint(prefix), network,
+            place.key, user, session, ja4, account, fields.get("user-agent", ""), path, self._endpoint(prefix), network,
             asn, country, fingerprint, request.method, target,
         )  # fmt: skip
         return facts + tuple(self._more(request)) if self._extra else facts
