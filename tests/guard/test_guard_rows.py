@@ -391,6 +391,37 @@ def test_behaviour_convicts_by_several_signs() -> None:
             clock.advance(1)
 
 
+def test_a_flood_is_refused_until_it_ends() -> None:
+    """What is refused counts as well; a limit of the same number would admit a hundred each minute."""
+    with guarding({"ddos": {"per_second": 0, "per_minute": 100, "behaviour": 0}}) as (guard, clock):
+        admitted = 0
+        for _ in range(600):
+            admitted += bool(ask(guard))
+            clock.advance(0.2)
+        assert 100 <= admitted <= 110
+        clock.advance(60)
+        assert ask(guard)
+
+
+def test_people_who_share_an_address() -> None:
+    with guarding("web") as (guard, clock):
+        for _ in range(5):
+            assert ask(guard, path="/login", method="POST", status=401)
+            clock.advance(11)
+        assert guard.bans() == [], "one wrong password in ten seconds is what many people have"
+        for _ in range(7):
+            ask(guard, path="/login", method="POST", status=401)
+            clock.advance(3)
+        assert [ban.reason for ban in guard.bans()] == ["probing.unauthorised"]
+    for crawl in (True, False):
+        with guarding({"preset": "web", "threats": {"crawl": crawl}}) as (guard, clock):
+            for number in range(160):
+                ask(guard, path=f"/tiles/{number}", status=200)
+                ask(guard, path=f"/static/{number}.png", status=200)
+                clock.advance(0.125)
+            assert [ban.reason for ban in guard.bans()] == (["probing.crawl"] if crawl else [])
+
+
 # ---- addresses ----
 
 
