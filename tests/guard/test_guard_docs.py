@@ -186,3 +186,19 @@ def test_links_lead_somewhere() -> None:
     for text in (PAGE, REFERENCE):
         for target in re.findall(r"\]\(([^)#]+)", text):
             assert (ROOT / "docs" / target).exists(), target
+
+
+def test_the_table_for_contributors_names_real_tests() -> None:
+    table = (Path(__file__).parent / "README.md").read_text(encoding="utf-8")
+    short = {name: f"guard_{name}" for name in ("rows", "faults", "docs")} | {
+        "path": "guard_in_path", "mw": "guard_middlewares",
+    }  # fmt: skip
+    named = re.findall(r"(\w+) `(test_\w+)`", table)
+    assert len(named) > 100
+    for name, test in named:
+        source = (Path(__file__).parent / f"test_{short.get(name, name)}.py").read_text(encoding="utf-8")
+        assert re.search(rf"^def {test}\(", source, re.MULTILINE), (name, test)
+    assert len(named) == len(re.findall(r"`test_\w+`", table)), "each with its file"
+    guard = ROOT / "src" / "penstock" / "guard"
+    for path in re.findall(r"`(?!test_)(\w+(?:\.py|/))`", table):
+        assert (guard / path).exists(), path
