@@ -24,8 +24,9 @@ def client_address(
     write, "x-forwarded-for" or "forwarded". Only the nearest untrusted address from the right is believed. Raises
     ValueError for a trusted= or header= that cannot be read.
 
-    >>> client_address({"client": ("10.0.0.1", 1), "headers": [(b"x-forwarded-for", b"6.6.6.6, 203.0.113.7")]},
-    ["10.0.0.0/8"]) '203.0.113.7'
+    >>> scope = {"client": ("10.0.0.1", 1), "headers": [(b"x-forwarded-for", b"6.6.6.6, 203.0.113.7")]}
+    >>> client_address(scope, ["10.0.0.0/8"])
+    '203.0.113.7'
     """
     if not isinstance(trusted, int):
         trusted = (trusted,) if isinstance(trusted, str) else tuple(trusted)
