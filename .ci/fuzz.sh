@@ -12,7 +12,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 root="$PWD" seconds="${1:-30}" fuzz="$PWD/tests/fuzz"
 [ $# -eq 0 ] || shift
-targets="${*:-rate keys columns times logs files history saved segment core}"
+targets="${*:-rate keys columns times logs files history saved segment feeds words guard core}"
 
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT

@@ -39,6 +39,68 @@ NAMES = {
     "SnapshotError",
     "native",
 }
+GUARD_NAMES = {
+    "Action",
+    "AddressSet",
+    "Addresses",
+    "Agents",
+    "Assessment",
+    "Ban",
+    "Bans",
+    "Bypass",
+    "Config",
+    "Ddos",
+    "Event",
+    "Events",
+    "Evidence",
+    "Finding",
+    "Guard",
+    "GuardMiddleware",
+    "GuardWSGI",
+    "Limits",
+    "PRESETS",
+    "Paths",
+    "RateMetrics",
+    "Request",
+    "Response",
+    "Scenario",
+    "Severity",
+    "Strategy",
+    "Tarpit",
+    "Technique",
+    "Threats",
+    "Tier",
+    "Tracking",
+    "Verdict",
+    "admin_app",
+    "client_address",
+    "from_env",
+    "is_ja4",
+    "scan",
+    "sync_from_env",
+}
+GUARD_METHODS = {
+    "allow",
+    "assess",
+    "ban",
+    "bans",
+    "check_for_bypass",
+    "close",
+    "deny",
+    "detector",
+    "emergency",
+    "flight",
+    "forget",
+    "inspect",
+    "load_feed",
+    "observe",
+    "remaining",
+    "status",
+    "tarpit",
+    "track_connection",
+    "unban",
+    "unlist",
+}
 METHODS = {
     "acquire",
     "acquire_async",
@@ -83,6 +145,40 @@ def test_what_is_public_says_that_it_is_penstocks() -> None:
         thing = getattr(penstock, name)
         assert thing.__module__.startswith("penstock.")
         assert (thing.__doc__ or "").strip()
+
+
+def test_the_guards_names_are_these() -> None:
+    guard = guard_module()
+    assert set(guard.__all__) == GUARD_NAMES
+    assert len(guard.__all__) == len(GUARD_NAMES)
+    for name in GUARD_NAMES - {"PRESETS"}:
+        thing = getattr(guard, name)
+        assert thing.__module__.startswith("penstock."), name
+        assert (thing.__doc__ or "").strip(), name
+        assert inspect.getdoc(thing) != inspect.getdoc(type(thing)), name
+
+
+def test_everything_public_of_the_guards_classes_is_documented_and_typed() -> None:
+    guard = guard_module()
+    assert {name for name in dir(guard.Guard) if not name.startswith("_")} >= GUARD_METHODS
+    for name in GUARD_NAMES:
+        thing = getattr(guard, name)
+        if not isinstance(thing, type):
+            continue
+        own = {of for base in thing.__mro__ if base.__module__.startswith("penstock.guard") for of in vars(base)}
+        for of in own:
+            method = getattr(thing, of)
+            if not of.startswith("_") and (inspect.isfunction(method) or inspect.ismethod(method)):
+                untyped = [one for one in inspect.signature(method).parameters.values() if one.annotation is one.empty]
+                assert [one.name for one in untyped] in ([], ["self"]), f"{name}.{of}"
+    for of in GUARD_METHODS:
+        assert (inspect.getdoc(getattr(guard.Guard, of)) or "").strip(), of
+
+
+def guard_module() -> Any:
+    if not penstock.native:
+        pytest.skip("the guard needs the compiled modules")
+    return importlib.import_module("penstock.guard")
 
 
 def test_the_version_is_the_distributions() -> None:
@@ -130,7 +226,8 @@ def test_there_are_examples() -> None:
 
 def test_types_and_declarations_are_installed() -> None:
     package = importlib.resources.files("penstock")
-    for name in ("py.typed", "_core.pyi", "_core.pxd", "__init__.pxd"):
+    bridges = [f"_{name}.pyi" for name in ("anomaly", "core", "match", "records", "scan")]
+    for name in ("py.typed", *bridges, "_core.pxd", "__init__.pxd"):
         assert package.joinpath(name).is_file(), name
 
 

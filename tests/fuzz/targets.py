@@ -10,6 +10,7 @@ history  a history of calls, native and reference: the same answers and errors
 saved    files of saved limiters, damaged and forged: refused with one kind of error, or the same to both engines
 segment  segments' files, damaged and forged: refused with one kind of error, or looked at without harm
 feeds    lists of addresses against ipaddress; words: literals and expressions against plain search (matching.py)
+guard    requests through a whole guard under every preset: verdicts are well formed, memory stays (guarding.py)
 
 numbers and decisions, the targets of the core in C, are core.c.
 """
@@ -32,6 +33,7 @@ from typing import Any
 TESTS = Path(__file__).parent.parent
 sys.path[:0] = [str(TESTS / "fuzz"), str(TESTS / "parity"), str(TESTS)]
 
+import guarding  # noqa: E402
 import matching  # noqa: E402
 import numpy  # noqa: E402
 from choices import Fuzzed  # noqa: E402
@@ -462,3 +464,4 @@ def limited(ops: Iterable[Any], most: int) -> Iterable[Any]:
 
 target(matching.feeds)
 target(matching.words)
+target(guarding.guard)

@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("mypy")
 
 HERE = Path(__file__).parent
+BRIDGES = sorted(f"penstock.{path.stem}" for path in (HERE.parent.parent / "ext").glob("_*.pyx"))
 REVEALED = re.compile(r'^usage\.py:(\d+): note: Revealed type is "(.*)"$')
 NAMED_TUPLE = re.compile(r"tuple\[[^\[\]]*, fallback=([\w.]+)\]")
 FAILED = re.compile(r"^usage\.py:(\d+): error: .*\[([a-z-]+)\]$")
@@ -40,13 +41,13 @@ def run(*arguments: str, path: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.skipif(os.environ.get("PENSTOCK_PURE", "") not in ("", "0"), reason="there is no core to compare with")
-def test_the_stub_tells_the_truth_about_the_compiled_module(tmp_path: Path) -> None:
+def test_the_stubs_tell_the_truth_about_the_compiled_modules(tmp_path: Path) -> None:
     settings = tmp_path / "mypy.ini"  # NumPy's own types, slow to read, cannot be seen at run time
     settings.write_text(
         "[mypy]\n[mypy-numpy,numpy.*]\nfollow_imports = skip\nfollow_imports_for_stubs = True\n", encoding="utf-8"
     )
     options = ["--allowlist", str(HERE / "allowlist.txt"), "--mypy-config-file", str(settings)]
-    done = run("-m", "mypy.stubtest", "penstock._core", *options, path=tmp_path)
+    done = run("-m", "mypy.stubtest", *BRIDGES, *options, path=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -54,7 +54,7 @@ class Settings:
             elif isinstance(value, list):
                 object.__setattr__(self, one.name, value := tuple(value))
             if kind in _HOLDS and not _HOLDS[kind][0](value):
-                raise ValueError(f"{type(self).__name__}: {one.name}={shown(value)} must be {_HOLDS[kind][1]}")
+                raise TypeError(f"{type(self).__name__}: {one.name}={shown(value)} must be {_HOLDS[kind][1]}")
 
     def _between(self, least: float, most: float, *names: str) -> None:
         for name in names:

@@ -30,6 +30,9 @@ HEADERS: Mapping[str, float] = MappingProxyType({"user-agent": 1.0, "referer": 1
 """The headers that are scanned, and what a point counts there: sites' cookies hold all sorts of things."""
 FINDINGS_MOST = 16
 """Findings that evidence carries; points are counted of all."""
+SUSPECTS_MOST = 512
+"""Values with findings whose points are counted, where nothing is excluded: far more than convict, and a request of
+thousands costs no more."""
 NODES_MOST = 10_000
 """Values of a JSON body, or parts of a form, that are looked at."""
 NAME_MOST = 60
@@ -126,6 +129,12 @@ class Threats:
     def _pairs(self, query: str | bytes, left: int, found: list[tuple[str, float, Rows]]) -> None:
         for name, _, of_name, of_value in _scan.scan_pairs(query, self.paranoia, left):
             found.append((unquote_plus(name.decode("utf-8", "replace")), 1.0, of_name + of_value))
+            if self._enough(found):
+                break
+
+    def _enough(self, found: list[tuple[str, float, Rows]]) -> bool:
+        """Whether no more need be looked for. With exclusions all are: the first ones may not count."""
+        return len(found) >= SUSPECTS_MOST and not self._exclude
 
     def _in_header(self, name: str, value: str, weight: float, found: list[tuple[str, float, Rows]]) -> None:
         if name == "referer":
@@ -137,6 +146,8 @@ class Threats:
                 rows = _scan.scan(one.partition("=")[2] or one, self.paranoia)
                 if rows:
                     found.append(("header:cookie", weight, rows))
+                    if self._enough(found):
+                        break
             return
         rows = _header(value, self.paranoia) if len(value) <= _REMEMBERED else _scan.scan(value, self.paranoia)
         if rows:
@@ -168,7 +179,7 @@ class Threats:
             return
         waiting: list[tuple[str, Any]] = [("", document)]
         for _ in range(NODES_MOST):
-            if not waiting:
+            if not waiting or self._enough(found):
                 break
             name, value = waiting.pop()
             if isinstance(value, str):
