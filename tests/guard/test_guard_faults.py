@@ -1,4 +1,4 @@
-"""Faults of earlier guards, one test each: what must not happen here (section by section of the design's list)."""
+"""Faults of earlier guards, one test each: what must not happen here."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ ANSWERS, ERRORS = "behaviour.answers", "behaviour.errors"
 
 
 def scenarios(ddos: Ddos) -> tuple[Scenario, ...]:
-    """Those of a configuration. The points of behaviour are S1's: diversity 30, focus 20, many User-Agents 25,
+    """Those of a configuration. The points of behaviour: diversity 30, focus 20, many User-Agents 25,
     metronome 35, intervals below 50 ms 40, errors 30; one address is refused at 70 in 300 s."""
     found: list[Scenario] = []
 
