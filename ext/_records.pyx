@@ -151,7 +151,7 @@ cdef class Records:
 
     # ---- events ----
 
-    def feed(self, Py_ssize_t first, Py_ssize_t last, tuple facts, uint64_t conditions, uint64_t now, uint64_t units=1):
+    def feed(self, Py_ssize_t first, Py_ssize_t last, tuple facts not None, uint64_t conditions, uint64_t now, uint64_t units=1):
         """An event for each of the rules [first, last) whose facts are all there and whose conditions hold.
 
         facts: a str, bytes, int or None for each number. Returns ((rule, count), …) of those for which it was too much.
@@ -187,7 +187,7 @@ cdef class Records:
                 over.append((number, outcome.count))
         return () if over is None else tuple(over)
 
-    def counts(self, Py_ssize_t first, Py_ssize_t last, tuple facts, uint64_t now):
+    def counts(self, Py_ssize_t first, Py_ssize_t last, tuple facts not None, uint64_t now):
         """What each of the rules [first, last) has counted about these facts; None where one is missing. No event."""
         cdef uint64_t[24] prints
         cdef uint64_t known = 0, group
@@ -200,7 +200,7 @@ cdef class Records:
                 found.append(None)
         return found
 
-    def score(self, Py_ssize_t number, tuple facts, uint64_t now, double points=0, double least=-1000, double most=1000):
+    def score(self, Py_ssize_t number, tuple facts not None, uint64_t now, double points=0, double least=-1000, double most=1000):
         """Adds to a score and says what it is then, in points from neutral; None where a fact is missing."""
         cdef uint64_t[24] prints
         cdef uint64_t known = 0, group
@@ -211,7 +211,7 @@ cdef class Records:
             return None
         return ps_record_score(&asked, number, group, points, least, most)
 
-    def forget(self, tuple facts):
+    def forget(self, tuple facts not None):
         """Forgets what all rules have counted about these facts, and the bans on them; how many records that was. Values that
         were told apart go with time."""
         cdef uint64_t[24] prints
@@ -231,7 +231,7 @@ cdef class Records:
 
     # ---- bans ----
 
-    def banned(self, tuple facts, uint64_t which, uint64_t now):
+    def banned(self, tuple facts not None, uint64_t which, uint64_t now):
         """The longest ban in force on one of the facts `which` (bits): (fact, ms until its end, offences, why), or None."""
         cdef uint64_t now_ms = now // 1000000, longest = 0
         cdef Py_ssize_t number
@@ -248,7 +248,7 @@ cdef class Records:
                 found = (number, ban.until_ms - now_ms, ban.offences, ban.why)
         return found
 
-    def watch(self, tuple facts, uint64_t which, uint64_t tight, uint64_t now):
+    def watch(self, tuple facts not None, uint64_t which, uint64_t tight, uint64_t now):
         """What has to be known of a request before all else, as bits: 1, emergency mode is on; 2, one of the facts `tight` is
         marked; 4, there may be a ban on one of `which`, to be asked of `banned`."""
         cdef ps_commons_of_records *commons = self.records.commons

@@ -55,6 +55,11 @@ try:
 except ImportError:
     pyarrow = None
 
+try:
+    from penstock._records import LEAKY, PULSE, SCORE, WINDOW, Records, Rule, read_fields
+except ImportError:
+    Records = None  # without compiled modules there is no guard
+
 
 class Variant(NamedTuple):
     """One way to call an entry point. fails: the errors it ends in, each time; none: it answers."""
@@ -114,6 +119,9 @@ def surface(backend: str) -> set[str]:
             if public and isinstance(thing, type) and thing.__module__.startswith("penstock."):
                 owners.setdefault(name, thing)
     names = {"adopt"}
+    if backend == "native" and Records is not None:
+        owners["Records"] = Records
+        names.add("read_fields")
     for owner, cls in owners.items():
         if getattr(cls, "_is_protocol", False):
             continue
@@ -1188,3 +1196,109 @@ def _(backend: str) -> Iterator[Variant]:
     yield variant("moved back", clock.advance, -1, fails=(ValueError,))
     yield variant("set to nonsense", clock.set_ns, 1.5, fails=(TypeError,))
     yield variant("the system's", lambda: (SystemClock(), system.now_ns(), system.wall_ns()))
+
+
+# ---- what guards count ----
+
+FACTS = ("ip:192.0.2.1", b"bytes", 2**70, None, "\u043a\u043b\u044e\u0447", "\ud800")
+FACTS += ("x" * 5_000, "\u043a" * 5_000, True)
+WRONG_FACTS: tuple[Any, ...] = ((1.5,), (["list"],), (Unhashable(),), ("a",) * 25, ["a"], None, "a")
+
+
+def records(**named: Any) -> Any:
+    rules = [
+        Rule(WINDOW, (0,), capacity=100, span_ns=10**9),
+        Rule(LEAKY, (0, 1), capacity=3, span_ns=10**9, distinct=2, member_ns=10**10, of=((0, 1, 0),)),
+        Rule(PULSE, (4,), capacity=4, span_ns=10**9, share=6_000),
+        Rule(SCORE, (0,), half_life=60.0),
+        Rule(LEAKY, (), capacity=1, span_ns=10**9),
+    ]
+    return Records(named.pop("rules", rules), named.pop("capacity", 64), named.pop("bans", 16), SECRET, **named)
+
+
+def of_records(*names: str) -> Callable[[Make], Make]:
+    """Those of the compiled module alone."""
+    NATIVE_ONLY.update(names if Records is not None else ())
+    return case(*names) if Records is not None else lambda make: make
+
+
+@of_records("Records.__init__")
+def _(backend: str) -> Iterator[Variant]:
+    one = records()
+    yield variant("made", records)
+    for name, wrong in {
+        "no rules": {"rules": 5},
+        "a rule that is none": {"rules": ["x"]},
+        "kind": {"rules": [Rule(9, (0,), span_ns=1)]},
+        "no places": {"capacity": 0},
+        "too many": {"capacity": 2**40},
+        "no bans": {"bans": "x"},
+        "opened": {"opened": 5},
+    }.items():
+        fails = (TypeError, ValueError, MemoryError, AttributeError)
+        yield variant(name, lambda wrong=wrong: records(**wrong), fails=fails)
+    yield variant("of nothing", Records, fails=(TypeError,))
+    yield variant("not made", lambda: Records.__new__(Records), fails=(TypeError,))
+    yield variant("copied", copy.copy, one, fails=(TypeError,))
+
+
+@of_records("Records.feed", "Records.counts", "Records.score", "Records.forget", "Records.check")
+def _(backend: str) -> Iterator[Variant]:
+    one = records()
+    yield variant("fed", one.feed, 0, 5, FACTS, 0, 10**9)
+    yield variant("counted", one.counts, 0, 5, FACTS, 10**9)
+    yield variant("scored", one.score, 3, FACTS, 10**9, -1.0)
+    yield variant("forgotten", one.forget, FACTS)
+    yield variant("checked", one.check)
+    yield variant("in use", lambda: (one.used(), one.counters(), one.evicted, one.bytes, one.generation, one.emergency))
+    for number, wrong in enumerate(WRONG_FACTS):
+        yield variant(f"fed what is wrong {number}", one.feed, 0, 5, wrong, 0, 10**9, fails=(TypeError, ValueError))
+        yield variant(f"counts of it {number}", one.counts, 0, 5, wrong, 10**9, fails=(TypeError, ValueError))
+        yield variant(f"score of it {number}", one.score, 3, wrong, 10**9, fails=(TypeError, ValueError))
+        yield variant(f"to forget {number}", one.forget, wrong, fails=(TypeError, ValueError))
+    yield variant("rules that are not there", one.feed, 0, 99, FACTS, 0, 10**9, fails=(ValueError,))
+    yield variant("times that are none", one.feed, 0, 5, FACTS, 0, -1, fails=(OverflowError,))
+    yield variant("late in a feed", one.feed, 0, 3, ("a", "b", 1.5), 0, 10**9, fails=(TypeError,))
+
+
+@of_records("Records.banned", "Records.ban", "Records.ban_key", "Records.ban_of", "Records.unban", "Records.bans",
+            "Records.watch")  # fmt: skip
+def _(backend: str) -> Iterator[Variant]:
+    one = records()
+    key = one.ban_key(0, FACTS[0])
+    yield variant("keyed", one.ban_key, 0, "a" * 5_000)
+    yield variant("banned", one.ban, key, 10**9, 10**9, 1, 2, bytes(16))
+    yield variant("asked", one.banned, FACTS, 0xFF, 10**9)
+    yield variant("watched", one.watch, FACTS, 0xFF, 0x100, 10**9)
+    yield variant("known", one.ban_of, key)
+    yield variant("listed", one.bans, 10**9)
+    yield variant("lifted and placed", lambda: (one.unban(key, 10**9), one.ban(key, 10**9, 10**9, 1, 2)))
+    yield variant("a key that is none", one.ban, 0, 10**9, 10**9, 1, 2, fails=(ValueError,))
+    yield variant("an address that is none", one.ban, key, 10**9, 10**9, 1, 2, b"short", fails=(ValueError,))
+    yield variant("offences that are none", one.ban, key, 10**9, 10**9, -1, 2, fails=(OverflowError,))
+    yield variant("key of what is none", one.ban_key, 0, 1.5, fails=(TypeError,))
+    for number, wrong in enumerate(WRONG_FACTS[4:]):
+        yield variant(f"asked of {number}", one.banned, wrong, 0xFF, 10**9, fails=(TypeError,))
+        yield variant(f"watched of {number}", one.watch, wrong, 0xFF, 0, 10**9, fails=(TypeError,))
+    yield variant("a fact that is none", one.banned, (1.5,), 1, 10**9, fails=(TypeError,))
+    yield variant("a fact to watch that is none", one.watch, (1.5,), 1, 0, 10**9, fails=(TypeError,))
+
+
+@of_records("Records.count", "Records.counters", "Records.evicted", "Records.emergency", "Records.prolong",
+            "Records.override", "Records.generation", "Records.changed", "Records.bytes", "Records.used")  # fmt: skip
+def _(backend: str) -> Iterator[Variant]:
+    one = records()
+    yield variant("counted", one.count, 7)
+    yield variant("a counter that is none", one.count, 999, fails=(ValueError,))
+    yield variant("told", lambda: (one.counters(), one.evicted, one.emergency, one.generation, one.bytes, one.used()))
+    yield variant("changed", lambda: (one.changed(), one.prolong(10**18), one.override(1)))
+    yield variant("prolonged by nothing", one.prolong, -1, fails=(OverflowError,))
+
+
+@of_records("read_fields")
+def _(backend: str) -> Iterator[Variant]:
+    lines = [("A", "1"), (b"a", b"2"), ("\u043a", "x" * 70_000), (b"b", memoryview(b"c")), ("a" * 100, "\ud800")]
+    yield variant("read", read_fields, lines, 128)
+    yield variant("some", read_fields, lines, 2)
+    for number, wrong in enumerate(([5], [("a",)], [("a", 5)], [(5, "a")], [([], "a")], 5)):
+        yield variant(f"wrong {number}", read_fields, wrong, 128, fails=(TypeError, ValueError, AttributeError))
