@@ -24,12 +24,12 @@ OFFENCES_MOST = PS_OFFENCES_MOST
 WHY_MOST = PS_WHY_MOST
 
 Rule = namedtuple(
-    "Rule", "kind by needs capacity span_ns quiet_ns distinct member_ns share of half_life silent memory",
-    defaults=(0, 0, 0, 0, None, 0, 0, (), 0.0, False, 0),
+    "Rule", "kind by needs capacity span_ns quiet_ns distinct member_ns share of half_life silent memory caps",
+    defaults=(0, 0, 0, 0, None, 0, 0, (), 0.0, False, 0, False),
 )
 Rule.__doc__ = """One rule, in the units of ext/records/records.h. by: numbers of facts; needs: conditions, as bits; distinct: the
 number of a fact, or None; of: ((rule, at least, share in 1/2^16), …); silent: never fires; memory: rules of the
-same facts, values and memory remember values together."""
+same facts, values and memory remember values together; caps: what is too much is not counted."""
 
 cdef Py_ssize_t READ_MOST = 1024  # bytes of a fact that tell it from others, its length beside
 
@@ -453,7 +453,7 @@ cdef int native_rules(ps_records *records, rules) except -1:
             raise ValueError(f"at most {PS_BY_MOST} facts and {PS_OF_MOST} comparisons make a rule")
         rule.kind, rule.capacity, rule.span_ns, rule.quiet_ns = given.kind, given.capacity, given.span_ns, given.quiet_ns
         rule.needs, rule.share, rule.half_life_s = given.needs, given.share, given.half_life
-        rule.of_count, rule.silent = len(given.of), given.silent
+        rule.of_count, rule.silent, rule.caps = len(given.of), given.silent, given.caps
         for i, (other, at_least, share) in enumerate(given.of):
             if not 0 <= other < number:
                 raise ValueError(f"rule {number} is compared with rule {other}, which does not come before it")

@@ -57,6 +57,7 @@ cdef extern from "records/records.h" nogil:
         double half_life_s
         unsigned bits
         unsigned silent
+        unsigned caps
         uint8_t *by
         uint8_t distinct
         uint8_t member

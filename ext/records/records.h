@@ -48,6 +48,7 @@ typedef struct {
     double half_life_s;  /* score */
     unsigned bits;       /* window: of each count */
     unsigned silent;     /* never fires: others are compared with it */
+    unsigned caps;       /* window: what is too much is refused, and not counted */
     uint8_t by[PS_BY_MOST]; /* facts of the key, PS_NO_FACT after the last */
     uint8_t distinct;       /* the fact whose values are told apart; focus: the fact that is voted for */
     uint8_t member;         /* the number of the rule that remembers them; rules of the same facts have the same */
@@ -305,6 +306,8 @@ static inline ps_outcome_of_rule ps_record_event(ps_asked *asked, uint64_t numbe
             next = ps_thirds_add(ps_thirds_at(word, rule->bits, rule->span_ns, now), rule->bits, units);
             outcome.count = ps_thirds_count(next, rule->bits);
             outcome.over = outcome.count > rule->capacity;
+            if (outcome.over && rule->caps)
+                next = word; /* who comes too often is let in as often as is allowed, and not kept out until he stops */
         } else if (rule->kind == PS_KIND_FOCUS) {
             next = ps_focus_vote(word, value, rule->span_ns, now);
             outcome.count = ps_focus_lead(next);

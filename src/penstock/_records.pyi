@@ -33,6 +33,7 @@ class Rule(NamedTuple):
     half_life: float = 0.0
     silent: bool = False
     memory: int = 0
+    caps: bool = False
 
 _Facts = tuple[str | builtins.bytes | int | None, ...]
 

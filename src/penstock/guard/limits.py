@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from typing import NamedTuple
 
 from penstock.clock import Clock
@@ -48,6 +49,7 @@ class Asked(NamedTuple):
     prefix: str | None
     limiter: Limiter
     most: int
+    label: str
     check: Callable[[str | int | bytes, int], Decision]
 
 
@@ -88,7 +90,9 @@ class LimitSet:
         for place, rate in enumerate(several):
             limiter = making.limiter(name if len(several) == 1 else f"{name}-{place}", rate)
             most = max(1, left(limiter, f"{name} that nobody has"))
-            found.append(Asked(name if prefix is None else prefix, fact, prefix, limiter, most, limiter.check))
+            name_of = name if prefix is None else prefix
+            label = f"{name_of} {rate_text(rate)}"
+            found.append(Asked(name_of, fact, prefix, limiter, most, label, limiter.check))
         return found
 
     def _for(self, facts: Facts) -> Iterator[tuple[Asked, str | int | bytes]]:
@@ -129,7 +133,7 @@ class LimitSet:
 
     def remaining(self, facts: Facts) -> dict[str, int]:
         """What each limit has left for these facts, by its name and rate; takes nothing."""
-        return {f"{one.name} {one.limiter!r}"[:80]: left(one.limiter, key) for one, key in self._for(facts)}
+        return {one.label: left(one.limiter, key) for one, key in self._for(facts)}
 
     def forget(self, facts: Facts) -> None:
         for one, key in self._for(facts):
@@ -139,6 +143,19 @@ class LimitSet:
     def close(self) -> None:
         for one in (*self._asked, *(one for each in self._by_endpoint.values() for one in each)):
             one.limiter.close()
+
+
+def rate_text(rate: Rates) -> str:
+    """A rate in a few signs.
+
+    >>> rate_text("60/minute")
+    '60/minute'
+    """
+    if isinstance(rate, str):
+        return rate
+    per = getattr(rate, "per", 1)
+    seconds = per.total_seconds() if isinstance(per, timedelta) else per
+    return f"{rate.limit}/{seconds:g} s"
 
 
 def left(limiter: Limiter, key: str | int | bytes) -> int:

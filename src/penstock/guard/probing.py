@@ -51,9 +51,10 @@ def scenarios(threats: Threats) -> tuple[Scenario, ...]:
     ]
     if threats.crawl:
         one = ("address", "path")
+        read = ("not static", "not agent:bot", "not method:POST", "not signed_in")
         who = ("address", "agent")  # people behind one address are not taken together
         found += [
-            probe("crawl", 40, 0.5, when=("not static", "not agent:bot", "not method:POST"), by=who, distinct="path"),
+            probe("crawl", 40, 0.5, when=read, by=who, distinct="path"),
             probe(
                 "cache_bypass", 40, 0.5, when=("queried", "not static", "method:GET"), by=one, distinct="target"
             ),

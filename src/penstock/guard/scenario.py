@@ -47,7 +47,8 @@ class Scenario:
                and stands before it, has counted at least so many, and this one more than that share of them
     silent     never fires: it only counts, for others to be compared with
     adds       {scenario: units} that it adds there when it fires
-    action     what is done about the request; in "response" what refuses is a ban
+    action     what is done about the request; in "response" what refuses is a ban. What "block" refuses in a window
+               without a blackhole is not counted, so that as many as are allowed go on being let in
     ban        seconds of the first ban (they grow with each), for "ban" and for what refuses in "response"
     tighten    seconds for which the endpoint is limited more strictly, for all
     severity, technique, type   of the evidence, and of the answer's body
@@ -210,6 +211,7 @@ def compile_rules(
                 0 if one.regular is None else round(one.regular * 65536),
                 tuple(of),
                 silent=one.silent,
+                caps=one.on == "request" and one.action is Action.BLOCK and not one.blackhole and one.distinct is None,
                 memory=PHASES.index(one.on),  # what one phase has met the next has yet to meet
             )
         )
