@@ -11,7 +11,7 @@ from choices import Fuzzed
 from penstock.clock import ManualClock
 
 try:
-    from penstock.guard import PRESETS, Action, Config, Evidence, Guard, Request, Response, Severity, Tier, Verdict
+    from penstock.guard import PRESETS, Action, Config, Events, Evidence, Guard, Request, Response, Severity, Tier, Verdict
     from penstock.guard.responses import KINDS
 except ImportError:
     Guard = None  # without compiled modules there is no guard
@@ -44,7 +44,8 @@ def guard_of(name: str) -> tuple[Any, ManualClock, int]:
     """A guard with all that its preset has, its clock, and the bytes it had at first; the same one each time."""
     if name not in _guards:
         clock = ManualClock(start=1_700_000_000)
-        config = Config.read(EVERYTHING if name == "everything" else name).but(clients=256)
+        events = Events(capacity=16, kept=16)  # few, so that all are told before the next test
+        config = Config.read(EVERYTHING if name == "everything" else name).but(clients=256, events=events)
         guard = Guard(config, clock=clock)
         guard.detector("its own")(lambda request: Evidence("x", Severity.LOW, "y") if request.user == "x" else None)
         _guards[name] = guard, clock, guard.status()["health"]["memory"]
@@ -134,6 +135,7 @@ def guard(data: bytes) -> None:
             elif what == 13:
                 with contextlib.suppress(ValueError):
                     judge.unban(request.address, "address")
+    assert judge.events.flush(10)
     after = judge.status()
     assert after["health"]["memory"] == memory
     assert after["health"]["detector_errors"] == {}, "something failed alone"
