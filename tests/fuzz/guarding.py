@@ -11,7 +11,19 @@ from choices import Fuzzed
 from penstock.clock import ManualClock
 
 try:
-    from penstock.guard import PRESETS, Action, Config, Events, Evidence, Guard, Request, Response, Severity, Tier, Verdict
+    from penstock.guard import (
+        PRESETS,
+        Action,
+        Config,
+        Events,
+        Evidence,
+        Guard,
+        Request,
+        Response,
+        Severity,
+        Tier,
+        Verdict,
+    )
     from penstock.guard.responses import KINDS
 except ImportError:
     Guard = None  # without compiled modules there is no guard
