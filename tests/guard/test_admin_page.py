@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from browser import Browser, wait_for
 from doubles import Ban, Steered
-from serving import served
+from own_server import served
 
 from penstock.guard.admin import admin_app
 
