@@ -196,7 +196,8 @@ def _bare(request: Request, facts: Facts) -> bool:
     agent = facts[AGENT]
     if not agent or not isinstance(agent, str):
         return True
-    return agent.startswith("Mozilla/") and not ("accept" in request.fields and "accept-language" in request.fields)
+    fields = request.fields
+    return agent.startswith("Mozilla/") and not ("accept" in fields and "accept-language" in fields)
 
 
 def _long_chain(request: Request, facts: Facts) -> bool:

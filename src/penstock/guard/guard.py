@@ -495,8 +495,7 @@ class Guard(Operations):
         self.statistics.end(gravest.kind if gravest.action.refuses else "", verdict.tier, verdict.action, detector, dry)
         if place.key is not None:
             self._rank(place.key, not verdict.allowed)
-        now = self._time()
-        if not quiet and not self._records.feed(self._told, self._told + 1, (place.key,), 0, now):
+        if not quiet and not self._records.feed(self._told, self._told + 1, (place.key,), 0, self._time()):
             severity = max(one.severity for one in verdict.reasons)
             kind = verdict.kind or ("would_be_" if dry else "") + str(verdict.action)
             self.events.emit(

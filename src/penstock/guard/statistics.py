@@ -4,7 +4,7 @@ workers."""
 from __future__ import annotations
 
 from penstock._records import COUNTERS, Records
-from penstock.guard.verdict import Action, Tier
+from penstock.guard.verdict import GRAVER, Action, Tier
 
 TOTAL = 0
 PARTS = {"rate_limited": 1, "ddos_blocked": 2, "ip_blocked": 3, "threat_detected": 4}
@@ -39,7 +39,7 @@ class Statistics:
         count = self.count
         if tier is not None:
             count(_TIERS + tier)
-        count(_ACTIONS + list(Action).index(action))
+        count(_ACTIONS + GRAVER[action])
         if dry:
             count(_DRY)
         elif kind:

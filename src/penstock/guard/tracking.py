@@ -9,7 +9,7 @@ from penstock._records import Records
 from penstock.guard.facts import Fact, Facts, subject
 from penstock.guard.scenario import Scenario
 from penstock.guard.settings import Strategy, Tracking
-from penstock.guard.verdict import Action, Evidence, Severity, Tier
+from penstock.guard.verdict import GRAVER, Action, Evidence, Severity, Tier
 
 
 class RateMetrics(NamedTuple):
@@ -77,7 +77,7 @@ class Tracker:
             evidence.append(Evidence(f"tracking.{name}", severity, said, rate, strategy_.suspicious, key))
             if its >= tier >= Tier.BLOCK:
                 wanted = Action.BAN if tier is Tier.BANNED and strategy_.action is Action.BLOCK else strategy_.action
-                if list(Action).index(wanted) > list(Action).index(action):
+                if GRAVER[wanted] > GRAVER[action]:
                     action, ban, by = wanted, strategy_.seconds, strategy_.by
         return Reached(tier, action, ban, by, tuple(evidence))
 
