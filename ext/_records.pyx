@@ -157,9 +157,12 @@ cdef class Records:
         facts: a str, bytes, int or None for each number. Returns ((rule, count), …) of those for which it was too much.
         """
         cdef uint64_t[200] counts
+        cdef uint64_t[200] groups
+        cdef uint64_t[200] values
+        cdef uint8_t[200] asks
         cdef uint64_t[24] prints
-        cdef uint64_t known = 0, group, value
-        cdef Py_ssize_t number
+        cdef uint64_t known = 0
+        cdef Py_ssize_t number, i
         cdef const ps_rule *rule
         cdef ps_outcome_of_rule outcome
         cdef ps_asked asked
@@ -167,20 +170,28 @@ cdef class Records:
         memset(&asked, 0, sizeof(asked))
         asked.records, asked.now = self.records, now
         check_range(self.records, first, last, facts)
-        for number in range(first, last):
+        for number in range(first, last):  # who is asked, and where: the records are on their way from memory meanwhile
             rule = &self.records.rules[number]
-            counts[number] = 0
+            counts[number] = values[number] = asks[number] = 0
             if rule.needs & ~conditions or rule.kind == PS_KIND_SCORE or rule.kind == PS_KIND_MEMBER:
                 continue
-            if not group_of(self.records, rule, facts, prints, &known, &group):
+            if not group_of(self.records, rule, facts, prints, &known, &groups[number]):
                 continue
+            if rule.member_ns or rule.kind == PS_KIND_FOCUS:
+                if not fact_of(self.records, rule.distinct, facts, prints, &known, &values[number]):
+                    continue
+                if rule.member_ns:
+                    ps_record_fetch(self.records, ps_record_key(rule.member, ps_mix(groups[number], values[number])))
+            ps_record_fetch(self.records, ps_record_key(number, groups[number]))
+            asks[number] = 1
+        for number in range(first, last):
+            if not asks[number]:
+                continue
+            rule = &self.records.rules[number]
             for i in range(<Py_ssize_t>rule.of_count):
                 if <Py_ssize_t>rule.of[i].rule < first:  # counted in another feed
                     counts_before(self.records, rule.of[i].rule, facts, prints, &known, now, counts)
-            value = 0
-            if (rule.member_ns or rule.kind == PS_KIND_FOCUS) and not fact_of(self.records, rule.distinct, facts, prints, &known, &value):
-                continue
-            outcome = ps_record_event(&asked, number, group, value, units, counts)
+            outcome = ps_record_event(&asked, number, groups[number], values[number], units, counts)
             if outcome.over:
                 if over is None:
                     over = []

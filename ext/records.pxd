@@ -103,6 +103,7 @@ cdef extern from "records/records.h" nogil:
     bint ps_records_attach(ps_records *records, int fd, size_t skip, uint64_t capacity, uint64_t bans)
     void ps_records_close(ps_records *records)
     uint64_t ps_record_key(uint64_t number, uint64_t group)
+    void ps_record_fetch(const ps_records *records, uint64_t key)
     ps_outcome_of_rule ps_record_event(ps_asked *asked, uint64_t number, uint64_t group, uint64_t value, uint64_t units, uint64_t *counts)
     uint64_t ps_record_count(const ps_records *records, uint64_t number, uint64_t group, uint64_t now)
     double ps_record_score(ps_asked *asked, uint64_t number, uint64_t group, double points, double least, double most)

@@ -146,6 +146,11 @@ _Static_assert(PS_RULES_MOST + 2 < 0x100 && PS_SLOT_FREE < 2, "a rule's number f
 
 /* ---- slots ---- */
 
+/* Has the line of a key's first home brought from memory, for who will look at it soon. */
+static inline void ps_record_fetch(const ps_records *records, uint64_t key) {
+    ps_prefetch(&records->table.slots[ps_table_window(&records->table, key).home[0]]);
+}
+
 #define PS_MEMBER_WORDS ((PS_RULES_MOST + 63) / 64)
 
 typedef struct {

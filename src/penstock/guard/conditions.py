@@ -76,6 +76,7 @@ class Conditions:
         self._absent: list[tuple[int, int]] = []
         self._of_request: list[tuple[int, Callable[[Request, Facts], bool]]] = []
         self.states = dict.fromkeys(STATES, 0)
+        self._plain: tuple[int, ...] = (0, 0, 0)
         self.path = self._cached("path")
         self.agent = self._cached("agent")
         self.method = self._cached("method")
@@ -123,6 +124,7 @@ class Conditions:
 
     def _know(self, name: str, bit: int) -> None:
         self.states[name] = bit
+        self._plain = tuple(self.states[one] for one in _PLAIN)
         if name in _STATE_OF_REQUEST:
             self._of_request.append((bit, _STATE_OF_REQUEST[name]))
 
@@ -162,6 +164,14 @@ class Conditions:
     def of(self, request: Request, facts: Facts, mask: int, failed: Callable[[str, bool], None]) -> int:
         """The bits of a request; `mask` has those that the guard knows. failed: told which scenario's function
         raised."""
+        query, path = request.query, request.path
+        queried, signed_in, proxied = self._plain
+        if query and queried:
+            mask |= queried
+        if signed_in and request.user is not None:
+            mask |= signed_in
+        if proxied and (request.method == "CONNECT" or path.startswith(("http://", "https://"))):
+            mask |= proxied
         for bit, holds in self._of_request:
             if holds(request, facts):
                 mask |= bit
@@ -170,7 +180,6 @@ class Conditions:
                 mask |= absent
         by = self._by
         if "path" in by:
-            path = request.path
             mask |= self.path(path) if len(path) <= REMEMBERED_MOST else self.path.__wrapped__(path)
         if "agent" in by:
             agent = facts[AGENT]
@@ -179,9 +188,9 @@ class Conditions:
         if "method" in by:
             method = request.method
             mask |= self.method(method) if len(method) <= REMEMBERED_MOST else self.method.__wrapped__(method)
-        if request.query:
-            for bit, asks in by.get("query", ()):
-                if asks(request.query):
+        if query and "query" in by:
+            for bit, asks in by["query"]:
+                if asks(query):
                     mask |= bit
         for bit, function, name, deny in self._functions:
             try:
@@ -205,19 +214,13 @@ def _long_chain(request: Request, facts: Facts) -> bool:
     return lines is not None and lines.count(",") >= CHAIN_MOST
 
 
-def _open_proxy(request: Request, facts: Facts) -> bool:
-    return request.method == "CONNECT" or request.path.startswith(("http://", "https://"))
-
-
 _STATE_OF_REQUEST: dict[str, Callable[[Request, Facts], bool]] = {
     "bare": _bare,
     "long_chain": _long_chain,
-    "open_proxy": _open_proxy,
-    "queried": lambda request, facts: bool(request.query),
-    "signed_in": lambda request, facts: request.user is not None,
     "no_address": lambda request, facts: facts[ADDRESS] is None,
 }
-"""Those of STATES that can be read from the request itself."""
+"""Those of STATES that can be read from the request itself, beside the three that `of` reads at once."""
+_PLAIN = ("queried", "signed_in", "open_proxy")
 
 
 def is_static(path: str) -> bool:
