@@ -115,8 +115,9 @@ class Threats:
         if query and left > 0:
             self._pairs(query, left, found)
             left -= len(query)
+        fields = request.fields
         for name, weight in self._headers:
-            value = request.header(name)
+            value = fields.get(name)
             if value and left > 0:
                 self._in_header(name, value[:left], weight, found)
                 left -= len(value)
