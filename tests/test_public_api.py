@@ -123,10 +123,12 @@ METHODS = {
     "stats",
     "top",
 }
+NATIVE = ("penstock.guard", "penstock.cli.guard", "penstock.sync.host")
+"""What cannot be imported without the compiled modules."""
 MODULES = [
     module.name
-    for module in pkgutil.walk_packages(penstock.__path__, "penstock.")
-    if not module.name.endswith(("_core", "__main__"))
+    for module in pkgutil.walk_packages(penstock.__path__, "penstock.", onerror=lambda name: None)
+    if not module.name.endswith(("_core", "__main__")) and (penstock.native or not module.name.startswith(NATIVE))
 ]
 
 

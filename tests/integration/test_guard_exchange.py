@@ -16,6 +16,11 @@ import pytest
 import redis
 from servers import Server, until
 
+import penstock
+
+if not penstock.native:
+    pytest.skip("the guard needs the compiled modules", allow_module_level=True)
+
 from penstock.guard.events import pseudonym
 from penstock.guard.exchange import Change, Exchange
 

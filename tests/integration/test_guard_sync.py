@@ -10,6 +10,11 @@ from typing import Any
 import pytest
 from servers import Server, until
 
+import penstock
+
+if not penstock.native:
+    pytest.skip("the guard needs the compiled modules", allow_module_level=True)
+
 from penstock.guard import Guard, Request
 
 CONFIG = {

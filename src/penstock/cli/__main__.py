@@ -35,7 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, purpose in _COMMANDS.items():
         command = commands.add_parser(name, help=purpose, formatter_class=argparse.RawDescriptionHelpFormatter)
         if name == asked:
-            module = import_module(f"penstock.cli.{name.replace('-', '_')}")
+            try:
+                module = import_module(f"penstock.cli.{name.replace('-', '_')}")
+            except ImportError as error:  # what a command needs may not be there: an extra, the compiled modules
+                parser.error(f"{name}: {error}")
             command.description = module.__doc__
             module.add_arguments(command)
             command.set_defaults(run=module.run)
