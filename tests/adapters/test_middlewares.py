@@ -8,6 +8,7 @@ from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
 import pytest
+from asgi_run import run
 from calls import scope
 
 from penstock import Concurrency, Limiter
@@ -23,21 +24,6 @@ async def hello(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": [(b"x-own", b"1")]})
     await send({"type": "http.response.body", "body": b"he", "more_body": True})
     await send({"type": "http.response.body", "body": b"llo"})
-
-
-def run(app: Any, made: dict[str, Any], *received: Message) -> list[Message]:
-    """What the application sends."""
-    sent: list[Message] = []
-    waiting = list(received)
-
-    async def receive() -> Message:
-        return waiting.pop(0)
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    asyncio.run(app(made, receive, send))
-    return sent
 
 
 def headers(message: Message) -> dict[bytes, bytes]:

@@ -11,6 +11,7 @@ from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
 import pytest
+from asgi_run import run
 from doubles import SaysSo, hello, plain, refusal
 
 from penstock.guard import asgi, entrance, wsgi
@@ -37,21 +38,6 @@ def scope(
     if kind == "websocket":
         del made["method"]
     return made
-
-
-def run(app: Any, made: dict[str, Any], *received: Message) -> list[Message]:
-    """What is sent."""
-    sent: list[Message] = []
-    waiting = list(received)
-
-    async def receive() -> Message:
-        return waiting.pop(0)
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    asyncio.run(app(made, receive, send))
-    return sent
 
 
 def headers_of(start: Message) -> dict[bytes, bytes]:
