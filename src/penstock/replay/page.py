@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from html import escape
 
 from penstock.drawing import sheet, table
-from penstock.replay.axes import count_axis, time_axis
 from penstock.replay.limits import rate_text
 from penstock.replay.report import found, kind, limits_text, sources
+from penstock.replay.steps import steps
 from penstock.replay.study import Study
 from penstock.replay.wording import clipped, duration, key_name, moment, number, percent
 
@@ -18,7 +18,7 @@ _STYLE = """
 .admitted { fill: var(--admitted); background: var(--admitted); }
 .refused { fill: var(--refused); background: var(--refused); }
 """
-_WIDTH, _LEFT, _HEIGHT = 900, 56, 260
+_WIDTH = 900
 _ROW, _NAMES, _SAID = 24, 240, 170
 
 
@@ -58,33 +58,7 @@ def _counts(study: Study) -> Iterator[str]:
 def _over_time(study: Study) -> Iterator[str]:
     """Steps of what was admitted, and of what was refused on top of it."""
     series = study.over_time()
-    start, most = series.start_ns, max(series.offered)
-    end = start + len(series.offered) * series.step_ns
-    times, counts = time_axis(start, end), count_axis(most)
-
-    def across(ns: int) -> str:
-        return f"{_LEFT + (_WIDTH - _LEFT) * (ns - start) / (end - start):.1f}"
-
-    def down(count: int) -> str:
-        return f"{_HEIGHT - (_HEIGHT - 10) * count / most:.1f}"
-
-    def steps(values: Iterable[int]) -> str:
-        edges = range(start + series.step_ns, end + 1, series.step_ns)
-        tops = (f"V{down(value)}H{across(edge)}" for value, edge in zip(values, edges, strict=True))
-        return f"M{across(start)},{down(0)}{''.join(tops)}V{down(0)}Z"
-
-    yield f'<figure><svg viewBox="0 0 {_WIDTH} {_HEIGHT + 42}" role="img" aria-label="requests over time">'
-    for place, label in zip(counts.places, counts.labels, strict=True):
-        yield f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH}" y1="{down(place)}" y2="{down(place)}"/>'
-        yield f'<text x="{_LEFT - 8}" y="{down(place)}" dy=".32em" text-anchor="end">{label}</text>'
-    yield f'<path class="refused" d="{steps(series.offered)}"/>'
-    yield f'<path class="admitted" d="{steps(series.admitted)}"/>'
-    for place, label in zip(times.places, times.labels, strict=True):
-        anchor = "end" if place > end - (end - start) // 40 else "middle"
-        yield f'<text x="{across(place)}" y="{_HEIGHT + 18}" text-anchor="{anchor}">{label}</text>'
-    middle = (_LEFT + _WIDTH) // 2
-    yield f'<text x="{middle}" y="{_HEIGHT + 38}" text-anchor="middle">{times.caption} (UTC)</text></svg>'
-    yield f"<figcaption>requests in {duration(series.step_ns)}</figcaption></figure>"
+    return steps(series.start_ns, series.step_ns, 260, ("refused", series.offered), ("admitted", series.admitted))
 
 
 def _limits(study: Study) -> Iterator[str]:

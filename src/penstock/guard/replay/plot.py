@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from html import escape
 from importlib import import_module
 from pathlib import Path
@@ -12,11 +12,11 @@ from penstock.drawing import plain, save, sheet, table
 from penstock.guard.replay.play import Played, Slices
 from penstock.guard.replay.report import evidence_text, sources, why_text
 from penstock.replay.axes import Axis, count_axis, time_axis
+from penstock.replay.steps import steps
 from penstock.replay.wording import clipped, duration, moment, number, percent, printable
 
 ALLOWED, REFUSED = "#2a78b8", "#d1495b"
 _TOP = 12
-_WIDTH, _LEFT, _HEIGHT = 900, 56, 240
 
 _STYLE = """
 :root { --allowed: #2a78b8; --refused: #d1495b; }
@@ -114,31 +114,8 @@ def _page(played: Played, name: str) -> str:
 def _over_time(played: Played) -> Iterator[str]:
     slices = played.slices
     assert slices is not None
-    end, most, times, counts = _axes(slices)
-
-    def across(ns: int) -> str:
-        return f"{_LEFT + (_WIDTH - _LEFT) * (ns - slices.start_ns) / (end - slices.start_ns):.1f}"
-
-    def down(count: int) -> str:
-        return f"{_HEIGHT - (_HEIGHT - 10) * count / most:.1f}"
-
-    def steps(values: Iterable[int]) -> str:
-        edges = range(slices.start_ns + slices.step_ns, end + 1, slices.step_ns)
-        tops = (f"V{down(value)}H{across(edge)}" for value, edge in zip(values, edges, strict=True))
-        return f"M{across(slices.start_ns)},{down(0)}{''.join(tops)}V{down(0)}Z"
-
-    yield f'<figure><svg viewBox="0 0 {_WIDTH} {_HEIGHT + 42}" role="img" aria-label="requests over time">'
-    for place, label in zip(counts.places, counts.labels, strict=True):
-        yield f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH}" y1="{down(place)}" y2="{down(place)}"/>'
-        yield f'<text x="{_LEFT - 8}" y="{down(place)}" dy=".32em" text-anchor="end">{label}</text>'
-    yield f'<path class="refused" d="{steps(map(sum, zip(slices.allowed, slices.refused, strict=True)))}"/>'
-    yield f'<path class="allowed" d="{steps(slices.allowed)}"/>'
-    for place, label in zip(times.places, times.labels, strict=True):
-        anchor = "end" if place > end - (end - slices.start_ns) // 40 else "middle"
-        yield f'<text x="{across(place)}" y="{_HEIGHT + 18}" text-anchor="{anchor}">{label}</text>'
-    middle = (_LEFT + _WIDTH) // 2
-    yield f'<text x="{middle}" y="{_HEIGHT + 38}" text-anchor="middle">{times.caption} (UTC)</text></svg>'
-    yield f"<figcaption>requests in {duration(slices.step_ns)}</figcaption></figure>"
+    total = [sum(pair) for pair in zip(slices.allowed, slices.refused, strict=True)]
+    return steps(slices.start_ns, slices.step_ns, 240, ("refused", total), ("allowed", slices.allowed))
 
 
 def _addresses(played: Played) -> Iterator[str]:
