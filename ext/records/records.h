@@ -192,7 +192,7 @@ static uint64_t ps_record_debt(void *context, uint64_t index, uint64_t word) {
     return rest ? rest + PS_DEBT_TENTATIVE : 0;
 }
 
-/* Bans outlast their end by a memory of the same length: offences are counted on. */
+/* Bans outlast their end by a day, so that offences are counted on. */
 #define PS_BAN_MEMORY_MS UINT64_C(86400000)
 
 static uint64_t ps_ban_debt(void *context, uint64_t index, uint64_t word) {

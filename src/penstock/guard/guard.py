@@ -429,7 +429,7 @@ class Guard(Operations):
         self, request: Request, place: Place, facts: Facts, found: list[Found], decision: Decision | None, now: int
     ) -> Verdict:
         """The verdict that evidence comes to, and its consequences."""
-        found.sort(key=lambda one: (one.dry, -GRAVER[one.action], -one.evidence.severity))
+        found.sort(key=_gravest_first)
         gravest = found[0]
         self._lose_reputation(found, facts, now)
         action, ban_left = gravest.action, None
@@ -587,26 +587,30 @@ class Guard(Operations):
             if self._good is not None and self._score is not None and response.status < 400:
                 self._reward(facts, now)
             return ()
-        found.sort(key=lambda one: (one.dry, -GRAVER[one.action], -one.evidence.severity))
+        gravest = self._follow_up(request, found, facts, now)
+        tier = None if request._noted else _TIER_OF[gravest.action]
+        request._noted = True
+        self.statistics.end("", tier, gravest.action, gravest.evidence.detector, False)
+        return tuple(one.evidence for one in found)
+
+    def _follow_up(self, request: Request, found: list[Found], facts: Facts, now: int) -> Found:
+        """What evidence that comes after the verdict leads to: reputation, a ban, an event. Sorts it; the gravest."""
+        found.sort(key=_gravest_first)
         gravest = found[0]
         self._lose_reputation(found, facts, now)
         if gravest.action.refuses and not gravest.dry and not self.config.dry_run:
             self._ban_for(gravest, facts, now)
-        reasons = tuple(one.evidence for one in found)
-        tier = None if request._noted else _TIER_OF[gravest.action]
-        request._noted = True
-        self.statistics.end("", tier, gravest.action, gravest.evidence.detector, False)
         key = facts[ADDRESS]
         self.events.emit(
             str(gravest.action),
-            max(one.severity for one in reasons),
+            max(one.evidence.severity for one in found),
             str(key) if key else None,
             gravest.action,
-            reasons,
+            tuple(one.evidence for one in found),
             method=request.method,
             path=request.path,
         )
-        return reasons
+        return gravest
 
     def _reward(self, facts: Facts, now: int) -> None:
         """A good answer raises a bad reputation by a point, once a minute; never above neutral, for trust is not for
@@ -676,21 +680,8 @@ class Guard(Operations):
 
     def _late(self, request: Request, found: Found) -> None:
         """Evidence of a detector that ran behind."""
-        now = self._time()
-        place = place_of(request.address)
-        facts = self._reader.read(request, place)
-        self._lose_reputation([found], facts, now)
-        if found.action.refuses and not found.dry and not self.config.dry_run:
-            self._ban_for(found, facts, now)
-        self.events.emit(
-            str(found.action),
-            found.evidence.severity,
-            place.key,
-            found.action,
-            (found.evidence,),
-            method=request.method,
-            path=request.path,
-        )
+        facts = self._reader.read(request, place_of(request.address))
+        self._follow_up(request, [found], facts, self._time())
 
     def close(self) -> None:
         """Ends what runs in the background. Bans and counts of a shared guard stay in its segment."""
@@ -729,6 +720,11 @@ def rate_fields(limit: int, remaining: int, reset: int) -> tuple[tuple[str, str]
 def allowed_with(limit: int, remaining: int, reset: int) -> Verdict:
     """The verdict on a request that nothing speaks against."""
     return Verdict(True, headers=rate_fields(limit, remaining, reset))
+
+
+def _gravest_first(one: Found) -> tuple[bool, int, int]:
+    """The order of findings: what acts before what only says so, then by action, then by severity."""
+    return one.dry, -GRAVER[one.action], -one.evidence.severity
 
 
 def _said(scenario: Scenario, count: int) -> str:

@@ -41,12 +41,11 @@ class Making(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """One limit: its name, the number of the fact it is by (None: one for all), the prefix of paths it is for, the most
-    that a request may cost, the limiter's check."""
+    """One limit: its name, or the beginning of the paths it is for; the number of the fact it is by (None: one for
+    all); the most that a request may cost; the limiter's check."""
 
     name: str
     fact: int | None
-    prefix: str | None
     limiter: Limiter
     most: int
     label: str
@@ -81,7 +80,6 @@ class LimitSet:
                 self._asked += self._each(name, its, None, rates, making)
         for place, (prefix, rates) in enumerate(settings.endpoints.items()):
             self._by_endpoint[prefix] = self._each(f"endpoint{place}", ADDRESS, prefix, rates, making)
-        self.prefixes = tuple(settings.endpoints)
 
     @staticmethod
     def _each(name: str, fact: int | None, prefix: str | None, rates: RateSet, making: Making) -> list[Asked]:
@@ -92,51 +90,46 @@ class LimitSet:
             most = max(1, left(limiter, f"{name} that nobody has"))
             name_of = name if prefix is None else prefix
             label = f"{name_of} {rate_text(rate)}"
-            found.append(Asked(name_of, fact, prefix, limiter, most, label, limiter.check))
+            found.append(Asked(name_of, fact, limiter, most, label, limiter.check))
         return found
 
-    def _for(self, facts: Facts) -> Iterator[tuple[Asked, str | int | bytes]]:
-        for one in self._asked:
+    def _for(self, facts: Facts) -> list[Asked]:
+        """The limits that are for a request."""
+        if self._by_endpoint and isinstance(endpoint := facts[ENDPOINT], str):
+            return [*self._asked, *self._by_endpoint.get(endpoint, ())]
+        return self._asked
+
+    def _keys(self, facts: Facts, asked: list[Asked]) -> Iterator[tuple[Asked, str | int | bytes]]:
+        """Those of them whose fact the request has, each with its key."""
+        for one in asked:
             key = "all" if one.fact is None else facts[one.fact]
             if key is not None:
                 yield one, key
-        endpoint, address = facts[ENDPOINT], facts[ADDRESS]
-        if self._by_endpoint and isinstance(endpoint, str) and address is not None:
-            for one in self._by_endpoint.get(endpoint, ()):
-                yield one, address
 
     def ask(self, facts: Facts, cost: int) -> tuple[Refusal | None, Decision | None]:
         """Takes `cost` from every limit that is for the request, or from none: (who refuses, the tightest of those that
         admit)."""
-        asked = self._asked
-        if self._by_endpoint and isinstance(endpoint := facts[ENDPOINT], str):
-            asked = [*asked, *self._by_endpoint.get(endpoint, ())]
+        asked = self._for(facts)
         tightest: Decision | None = None
-        for place, one in enumerate(asked):
+        for place, one in enumerate(asked):  # as _keys does it, without its generator: this is asked for every request
             key = "all" if one.fact is None else facts[one.fact]
             if key is None:
                 continue
             decision = one.check(key, cost if cost == 1 else min(cost, one.most))
             if not decision[0]:
-                self._give_back(asked[:place], facts, cost)
+                for taken, its in self._keys(facts, asked[:place]):
+                    taken.limiter.refund(its, min(cost, taken.most))
                 return Refusal(one.name, decision), None
             if tightest is None or decision[2] < tightest[2]:  # remaining
                 tightest = decision
         return None, tightest
 
-    @staticmethod
-    def _give_back(asked: list[Asked], facts: Facts, cost: int) -> None:
-        for one in asked:
-            key = "all" if one.fact is None else facts[one.fact]
-            if key is not None:
-                one.limiter.refund(key, min(cost, one.most))
-
     def remaining(self, facts: Facts) -> dict[str, int]:
         """What each limit has left for these facts, by its name and rate; takes nothing."""
-        return {one.label: left(one.limiter, key) for one, key in self._for(facts)}
+        return {one.label: left(one.limiter, key) for one, key in self._keys(facts, self._for(facts))}
 
     def forget(self, facts: Facts) -> None:
-        for one, key in self._for(facts):
+        for one, key in self._keys(facts, self._for(facts)):
             if one.fact is not None:
                 one.limiter.reset(key)
 
@@ -190,9 +183,6 @@ class Flights:
 
     def end(self, key: str) -> None:
         self._release(key)
-
-    def count(self, key: str) -> int:
-        return self.most - left(self._limiter, key)
 
     def close(self) -> None:
         self._limiter.close()

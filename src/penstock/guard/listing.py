@@ -54,9 +54,6 @@ class SharedLists:
     def feeds(self) -> dict[str, dict[str, float]]:
         return {name: {"entries": of.entries, "age": round(of.age, 1)} for name, of in self._lists.feeds().items()}
 
-    def entries(self) -> tuple[Listed, ...]:
-        return self._lists.entries()
-
     def _changed(self, change: Callable[[], T]) -> T:
         if self._path is None:
             return change()

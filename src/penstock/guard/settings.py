@@ -258,9 +258,8 @@ class Addresses(Settings):
     """Who is let in or kept out by address. allow, deny: addresses and networks; feeds: {name: path of a file}, with
     levels {name: n} for those that count how many lists an address is on. reputation: whether addresses have one: 0 to
     100, 50 at first, less with each finding, back to 50 by half in `half_life` seconds; at `auto_ban` or below, a ban
-    of `ban` seconds.
-    Good requests raise a bad one by 1, at most once a minute and never above 50. countries: those that are refused;
-    geoip, geoip_asn: MaxMind files."""
+    of `ban` seconds. Good requests raise a bad one by 1, at most once a minute and never above 50. countries: those
+    that are refused; geoip, geoip_asn: MaxMind files."""
 
     allow: Iterable[str] = ()
     deny: Iterable[str] = ()

@@ -30,7 +30,6 @@ class Statistics:
 
     def __init__(self, records: Records, detectors: tuple[str, ...]) -> None:
         self._records = records
-        self._detectors = detectors
         self._numbers = {name: _DETECTORS + place for place, name in enumerate(detectors[:DETECTORS_MOST])}
         self.count = records.count
 
