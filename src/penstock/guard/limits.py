@@ -184,5 +184,9 @@ class Flights:
     def end(self, key: str) -> None:
         self._release(key)
 
+    def count(self, key: str) -> int:
+        """How many of a key's requests are being answered."""
+        return self.most - left(self._limiter, key)
+
     def close(self) -> None:
         self._limiter.close()
