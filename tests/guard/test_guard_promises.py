@@ -117,6 +117,15 @@ def test_a_dry_run_of_the_whole_bans_nobody_by_detectors() -> None:
         assert guard.bans() == []
 
 
+def test_nobody_writes_to_a_verdict() -> None:
+    """Requests that nothing speaks against share one: what one caller wrote, all others would read."""
+    with guarding({}) as (guard, _):
+        verdict = ask(guard)
+        assert verdict is ask(guard)
+        with pytest.raises(AttributeError):
+            verdict.headers = (("x-mine", "1"),)  # type: ignore[misc]
+
+
 def test_a_dry_scenario_adds_nothing_to_one_that_acts() -> None:
     count = Scenario(name="count", when="never", leak=60, action=Action.BLOCK)
     trial = Scenario(name="trial", leak=60, adds={"count": 1}, dry_run=True)

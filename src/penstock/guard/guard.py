@@ -438,9 +438,10 @@ class Guard(Operations):
         if gravest.dry or not action.refuses:
             delay = self.config.tarpit.seconds if action is Action.TARPIT and not gravest.dry else 0.0
             tier = gravest.tier or _TIER_OF[action]
-            verdict = Verdict(True, tier, action, tuple(one.evidence for one in found), delay=delay)
+            headers: tuple[tuple[str, str], ...] = ()
             if decision is not None and self._limits_headers:
-                verdict.headers = rate_fields(decision.limit, decision.remaining, int(decision.reset_after) + 1)
+                headers = rate_fields(decision.limit, decision.remaining, int(decision.reset_after) + 1)
+            verdict = Verdict(True, tier, action, tuple(one.evidence for one in found), headers=headers, delay=delay)
             self._note(request, place, verdict, gravest, dry=gravest.dry and action.refuses)
             return verdict
         return self._refuse(request, place, gravest, ban_left or gravest.retry_after, tuple(found[1:]))

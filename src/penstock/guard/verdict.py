@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -84,8 +85,9 @@ class Evidence(NamedTuple):
     findings: tuple[Finding, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Verdict:
-    """The answer to one request; true when it is allowed.
+    """The answer to one request; true when it is allowed. Frozen: requests that nothing speaks against share one.
 
     action: what is done, or with a dry run what would have been. reasons: the evidence, the gravest first. kind: ""
     when allowed, else the type that the answer's body names ("rate_limited", "ddos_blocked", "ip_blocked" …). status,
@@ -94,32 +96,17 @@ class Verdict:
     the request before it goes on (a tarpit), else 0.
     """
 
-    __slots__ = ("action", "allowed", "body", "delay", "headers", "kind", "reasons", "retry_after", "status", "tier")
-
-    def __init__(
-        self,
-        allowed: bool,
-        tier: Tier = Tier.NORMAL,
-        action: Action = Action.ALLOW,
-        reasons: tuple[Evidence, ...] = (),
-        *,
-        kind: str = "",
-        retry_after: float | None = None,
-        status: int = 200,
-        headers: tuple[tuple[str, str], ...] = (),
-        body: bytes = b"",
-        delay: float = 0.0,
-    ) -> None:
-        self.allowed = allowed
-        self.tier = tier
-        self.action = action
-        self.reasons = reasons
-        self.kind = kind
-        self.retry_after = retry_after
-        self.status = status
-        self.headers = headers
-        self.body = body
-        self.delay = delay
+    allowed: bool
+    tier: Tier = Tier.NORMAL
+    action: Action = Action.ALLOW
+    reasons: tuple[Evidence, ...] = ()
+    _: KW_ONLY
+    kind: str = ""
+    retry_after: float | None = None
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    delay: float = 0.0
 
     def __bool__(self) -> bool:
         return self.allowed
