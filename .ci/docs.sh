@@ -18,7 +18,8 @@ out="$(cd "${1:-build/docs}" && pwd)"
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
-git ls-files -z --cached --others --exclude-standard | xargs -0 -I{} cp --parents {} "$work" 2>/dev/null || true
+cp -r .github benchmarks docs ext src setup.py pyproject.toml ./*.md LICENSE "$work"
+find "$work/src" -name '*.so' -delete
 cd "$work"
 "${PYTHON:-python3}" -m venv venv
 venv/bin/pip install -q '.[docs]'

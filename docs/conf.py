@@ -50,7 +50,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_type_aliases = {name: name for name in ("Key", "Rates", "KeyFunction", "Per")}
 python_use_unqualified_type_names = True
-python_maximum_signature_line_length = 80
+python_maximum_signature_line_length = 120
 add_module_names = False
 
 # ---- how it looks ----

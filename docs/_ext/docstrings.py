@@ -140,6 +140,8 @@ class Links:
 
     def word(self, found: re.Match[str]) -> str:
         code, dotted, name = found[1], found[2], found[3]
+        if name and not re.search(r"[a-z][A-Z]", name) and re.search(r"(^|[.:] )$", found.string[: found.start()]):
+            return name  # begins a sentence: more likely a word than a class
         target = self.target((code or dotted or name).removesuffix("()"))
         if target and (code or target not in self.seen):
             self.seen.add(target)

@@ -4,16 +4,19 @@
 - Links are relative links to files, as in the repository. One to a file that has a page leads to the page; one to
   anything else in the repository leads to PENSTOCK_REPOSITORY, where that is set (a URL such as
   https://example.org/owner/name), and is plain text otherwise.
+- Drawings are put into the page itself, so that they have its colours, light or dark.
 - The sidebar is the first page's own lists: each heading with links below it is a part of the tree.
 """
 
 from __future__ import annotations
 
+import html
 import os
 import re
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
 
 FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,}).*?^ {0,3}\1[`~]*$", re.MULTILINE | re.DOTALL)
@@ -70,7 +73,21 @@ def tree(text: str) -> str:
     return "".join(trees)
 
 
+def draw(app: Sphinx, doctree: nodes.document) -> None:
+    """Puts each drawing's own text in the place of the image."""
+    for image in list(doctree.findall(nodes.image)):
+        file = Path(app.env.doc2path(app.env.current_document.docname)).parent / image["uri"]
+        if file.parent.name != "drawings":
+            continue
+        app.env.note_dependency(str(file))
+        caption = html.escape(image.get("alt", ""))
+        text = f'<figure class="drawing">{file.read_text(encoding="utf-8")}<figcaption>{caption}</figcaption></figure>'
+        place = image.parent if isinstance(image.parent, nodes.paragraph) and len(image.parent) == 1 else image
+        place.replace_self(nodes.raw("", text, format="html"))
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_config_value("pages_shown", {}, "env")
     app.connect("source-read", read)
+    app.connect("doctree-read", draw, priority=100)  # before images are collected
     return {"parallel_read_safe": True, "parallel_write_safe": True}
