@@ -133,12 +133,15 @@ def test_a_child_forked_inside_the_loop_that_serves_is_one_too(
     assert not caplog.records
 
 
-def test_a_process_that_ends_settles(shared: Make, server: Server) -> None:
+@pytest.mark.parametrize("connected_before", [True, False])
+def test_a_process_that_ends_settles(shared: Make, server: Server, connected_before: bool) -> None:
+    """Also one that ends sooner than its connection is there, to a host that must be looked up by name first."""
+    url = server.url.replace(server.host, "localhost")
     code = f"""
 from penstock import Limiter, Sync
-limiter = Limiter("10/hour", name="test", sync=Sync({server.url!r}, fleet_hint=1))
+limiter = Limiter("10/hour", name="test", sync=Sync({url!r}, fleet_hint=1))
 import time
-while not limiter.stats().sync.connected:
+while {connected_before} and not limiter.stats().sync.connected:
     time.sleep(0.01)
 assert limiter.hit("k", 5)
 """
@@ -146,7 +149,9 @@ assert limiter.hit("k", 5)
     environment = dict(os.environ)
     if type(limiter).__mro__[2].__module__.endswith("_reference"):
         environment["PENSTOCK_PURE"] = "1"
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60, env=environment)
+    command = [sys.executable, "-W", "error", "-c", code]
+    ended = subprocess.run(command, check=True, timeout=60, env=environment, stderr=subprocess.PIPE, text=True)
+    assert ended.stderr == ""
     connected(limiter)
     assert limiter.acquire("k", 5, timeout=2)
     assert not limiter.acquire("k", timeout=0.3)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +24,17 @@ _abandoned: list[Worker] = []
 """Of the parent, after a fork: their event loops must not be closed here."""
 _rejoin: dict[Member, Callable[[], None]] = {}
 """How each member is made anew in a forked child."""
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop that finds hosts by name until the end of the process, where the pool that asks the system for
+    addresses has been shut down before `_close_all` runs. This thread may wait then: nobody else is served."""
+
+    async def getaddrinfo(self, host: Any, port: Any, **hints: Any) -> Any:
+        try:
+            return await super().getaddrinfo(host, port, **hints)
+        except RuntimeError:
+            return socket.getaddrinfo(host, port, **hints)
 
 
 class Worker:
@@ -44,7 +56,8 @@ class Worker:
     def _run(self) -> None:
         while True:
             try:
-                asyncio.run(self.courier.run())
+                with asyncio.Runner(loop_factory=_Loop) as runner:
+                    runner.run(self.courier.run())
             except Exception:
                 log.exception("a fault in the synchronisation of limits; it goes on in a second")
                 time.sleep(1.0)
