@@ -72,6 +72,11 @@ def test_small_limits_are_told() -> None:
     text = too_small(shared(TokenBucket(100), TokenBucket(5), instances=16))
     assert text is not None
     assert text.startswith("a limit of 5 is small for 16 instances: together they may admit up to ")
+    assert text.endswith("acquire() waits and is exact, hit() and check() are not")
+    strict = too_small(shared(TokenBucket(5), instances=16, kappa=0))
+    assert strict is not None
+    assert strict.endswith("strict=True leaves no more than a unit lying ready in each")
+    assert too_small(shared(Concurrency(5), instances=16, kappa=0)) is None, "exact"
     assert "acquire() waits" in text
 
 

@@ -131,11 +131,14 @@ def _exact(tier: str | None, index: int, limit: Limit) -> Bound:
 
 def too_small(guarantee: Guarantee) -> str | None:
     """A warning of limits that so many instances cannot share exactly unless callers wait; None where all are fine."""
-    small = [bound for bound in guarantee.bounds if bound.burst < 4 * bound.instances]
+    small = [bound for bound in guarantee.bounds if bound.excess and bound.burst < 4 * bound.instances]
     if not small:
         return None
     sizes = ", ".join(str(size) for size in sorted({bound.burst for bound in small}))
+    advice = "acquire() waits and is exact, hit() and check() are not"
+    if all(bound.formula == STRICT_FORMULA for bound in small):
+        advice = "strict=True leaves no more than a unit lying ready in each"
     return (
         f"a limit of {sizes} is small for {small[0].instances} instances: together they may admit up to"
-        f" {max(bound.excess for bound in small):g} more; acquire() waits and is exact, hit() and check() are not"
+        f" {max(bound.excess for bound in small):g} more; {advice}"
     )
