@@ -39,8 +39,8 @@ FIGURES = (
         lambda stats: None if stats.sync is None else stats.sync.unsettled,
     ),
     Figure(
-        "sync_overuse", "", True, "Units seen admitted above a limit by all instances",
-        lambda stats: None if stats.sync is None else stats.sync.overuse,
+        "sync_overuse", "", True, "Units seen admitted above a limit by all instances, made up for or not",
+        lambda stats: None if stats.sync is None else stats.sync.overuse + stats.sync.repaid,
     ),
 )  # fmt: skip
 
