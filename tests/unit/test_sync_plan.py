@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import struct
 from typing import Any
 
@@ -13,7 +14,21 @@ from simulation.merge import Holders, read_state
 from penstock.clock import NS
 from penstock.rate import Concurrency, FixedWindow, SlidingWindow, TokenBucket
 from penstock.sync.plan import AWAY_AFTER, Plan, Send, Sleep, aged
-from penstock.sync.wire import BUCKET, FIXED, HELD, Entry, Rule, pack_entries, unpack_entries, unpack_header
+from penstock.sync.wire import (
+    BUCKET,
+    ENTRY_BYTES,
+    FIXED,
+    HELD,
+    OK,
+    Answer,
+    Entry,
+    Reply,
+    Rule,
+    pack_entries,
+    pack_reply,
+    unpack_entries,
+    unpack_header,
+)
 
 FAST = TokenBucket(400)
 
@@ -507,7 +522,9 @@ def test_overuse_is_what_is_owed_now() -> None:
     assert all(state.overuse <= 100 for state in states)
     assert max(state.repaid for state in states) > 0
     fleet.run(2)
-    assert all(instance.plan.state(fleet.now).overuse == 0 for instance in fleet.instances)
+    after = [instance.plan.state(fleet.now) for instance in fleet.instances]
+    assert all(state.overuse == 0 for state in after)
+    assert all(late.repaid >= early.overuse + early.repaid for late, early in zip(after, states, strict=True))
 
 
 def test_a_short_outage_loses_nothing() -> None:
@@ -569,13 +586,24 @@ def test_windows_are_shared_with_and_without_redis(limit: FixedWindow | SlidingW
     assert all(60 <= count <= 150 for count in fleet.load(300, 6))
 
 
-def test_garbage_for_an_answer_is_a_failure() -> None:
+@pytest.mark.parametrize(
+    "answer", [None, Answer(math.nan, 0.0, 0, 0.0), Answer(9.0, 0.0, 2**32 - 1, 0.0)], ids=["bytes", "nan", "lease"]
+)
+def test_an_answer_that_cannot_be_is_a_failure(answer: Answer | None) -> None:
+    """From who controls Redis; the engine never sees it, and the next true answer is taken."""
     fleet = Fleet(FAST)
     fleet.run(0.5)
-    plan, now = fleet.instances[0].plan, fleet.now
-    while not isinstance(step := plan.next(now), Send):
-        now += max(step.ns, MS)
-    plan.answered(0, b"+PONG", now)
+    instance = fleet.instances[0]
+    instance.hit("k")
+    plan, now = instance.plan, fleet.now
+    while not isinstance(step := plan.next(now), Send) or not step.entries:
+        if isinstance(step, Send):
+            plan.failed(0, "lost", now)
+            now += MS
+        else:
+            now += max(step.ns, MS)
+    count = len(step.entries) // ENTRY_BYTES
+    plan.answered(0, b"+PONG" if answer is None else pack_reply(Reply(OK, 1, 1e12, (answer,) * count)), now)
     assert plan.error is not None
     assert plan.error.startswith("not an answer of ours: ")
     fleet.run(2)

@@ -26,6 +26,7 @@ from penstock.sync.wire import (
     Reply,
     Rule,
     WireError,
+    check_grants,
     forgetting,
     pack_entries,
     pack_header,
@@ -38,11 +39,14 @@ from penstock.sync.wire import (
 
 RULE = Rule(BUCKET, 1_000.0, 100.0, 50.0, 25.0)
 WORDS, HALVES = st.integers(0, 2**32 - 1), st.integers(0, 2**16 - 1)
-DOUBLES, SINGLES = st.floats(allow_nan=False), st.floats(allow_nan=False, width=32)
+DOUBLES = st.floats(allow_nan=False)
 POSITIVE = st.floats(min_value=1e-6, max_value=1e15)
 RULES = st.builds(Rule, st.integers(0, 3), POSITIVE, POSITIVE, POSITIVE, POSITIVE)
 ENTRIES = st.builds(Entry, HALVES, HALVES, WORDS, WORDS, WORDS, WORDS, WORDS, DOUBLES)
-ANSWERS = st.builds(Answer, DOUBLES, DOUBLES, WORDS, SINGLES)
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+ANSWERS = st.builds(
+    Answer, FINITE, FINITE, WORDS, st.floats(allow_nan=False, allow_infinity=False, width=32)
+)
 
 
 def test_sizes_are_those_of_the_protocol() -> None:
@@ -121,6 +125,14 @@ def test_a_demand_that_four_bytes_cannot_hold_is_named() -> None:
         pack_reply(Reply(OK, 1, 0.0, (Answer(0.0, 0.0, 0, 1e300),)))
 
 
+NOT_FINITE = (
+    Answer(math.nan, 0.0, 0, 0.0),
+    Answer(0.0, -math.inf, 0, 0.0),
+    Answer(0.0, 0.0, 0, math.nan),
+    Answer(math.inf, math.inf, 0, 0.0),
+)
+
+
 def test_bytes_that_are_no_reply_are_refused() -> None:
     good = pack_reply(Reply(OK, 1, 0.0, (Answer(1.0, 2.0, 0, 0.0),)))
     lost = pack_reply(Reply(LOST, 1, 0.0, ()))
@@ -131,9 +143,20 @@ def test_bytes_that_are_no_reply_are_refused() -> None:
         (b"\x03" + good[1:], None, "status=3 must be"),
         (good[:1] + b"\x01" + good[2:], None, "reply: version=1; this penstock speaks version 2"),
         (good, 2, "a reply to 2 entries has 1 answers"),
+        (pack_reply(Reply(OK, 1, math.inf, ())), None, "reply: now_us=inf must be finite"),
+        *((pack_reply(Reply(OK, 1, 0.0, (odd,))), 1, "answer 0: a=.* must be finite") for odd in NOT_FINITE),
     ):
         with pytest.raises(WireError, match=says):
             unpack_reply(data, entries)
+
+
+def test_a_lease_that_nobody_asked_for_is_refused() -> None:
+    entries = pack_entries([Entry(0, want=5), Entry(0, want=0)])
+    honest, generous = (Reply(OK, 1, 0.0, (Answer(9.0, 0.0, 5, 0.0), Answer(9.0, 0.0, n, 0.0))) for n in (0, 1))
+    check_grants(honest, entries)
+    check_grants(Reply(LOST, 1, 0.0, ()), entries)
+    with pytest.raises(WireError, match="answer 1: grant=1 must be at most the 0 that were asked for"):
+        check_grants(generous, entries)
 
 
 def test_bytes_that_are_no_batch_are_refused() -> None:

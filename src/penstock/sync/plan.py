@@ -36,6 +36,7 @@ from penstock.sync.wire import (
     Reply,
     Rule,
     WireError,
+    check_grants,
     forgetting,
     pack_entries,
     pack_header,
@@ -141,6 +142,11 @@ class Batch:
     def end(self) -> int:
         """The entry after the piece on its way."""
         return min(self.begin + ENTRIES_MOST, self.keys)
+
+    @property
+    def piece(self) -> bytes:
+        """The entries on their way."""
+        return self.entries[self.begin * ENTRY_BYTES : self.end * ENTRY_BYTES]
 
     def restored(self, packed: bytes) -> None:
         """Starts from the beginning with entries that say what was known of their keys."""
@@ -347,6 +353,7 @@ class Plan:
         part, batch = self._ended(partition)
         try:
             reply = unpack_reply(packed, batch.end - batch.begin)
+            check_grants(reply, batch.piece)
         except WireError as error:
             self._failed(part, f"not an answer of ours: {error}", now)
             return
@@ -486,7 +493,7 @@ class Plan:
         part.patience_ns = now + max(PATIENCE_NS, 2 * self._timeout_ns(part))
         interval_us = part.interval_ns // 1000
         rules = self.rules(now)
-        entries = batch.entries[batch.begin * ENTRY_BYTES : batch.end * ENTRY_BYTES]
+        entries = batch.piece
         passed_us = (now - batch.since_ns) // 1000
         if passed_us > 0 and not batch.forgets:
             entries = aged(entries, passed_us, rules, interval_us, fades=not batch.of_engine)

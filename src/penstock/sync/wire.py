@@ -206,7 +206,20 @@ def unpack_reply(data: bytes, entries: int | None = None) -> Reply:
     if entries is not None and count != (0 if status == LOST else entries):
         raise WireError(f"a reply to {entries} entries has {count} answers")
     answers = tuple(Answer(*fields) for fields in ANSWER.iter_unpack(data[REPLY_BYTES:end]))
+    for index, (a, b, _, demand) in enumerate(answers):
+        if not (math.isfinite(a) and math.isfinite(b) and math.isfinite(demand)):
+            raise WireError(f"answer {index}: a={a}, b={b} and demand={demand} must be finite")
+    if not math.isfinite(now_us):
+        raise WireError(f"reply: now_us={now_us} must be finite")
     return Reply(status, members, now_us, answers, struct.unpack(f"<{(len(data) - end) // 8}Q", data[end:]))
+
+
+def check_grants(reply: Reply, entries: bytes) -> None:
+    """WireError for a reply that leases more than the batch's entries asked for: nobody but who controls Redis does."""
+    for index, (answer, entry) in enumerate(zip(reply.answers, ENTRY.iter_unpack(entries), strict=False)):
+        want = entry[4]
+        if answer.grant > want:
+            raise WireError(f"answer {index}: grant={answer.grant} must be at most the {want} that were asked for")
 
 
 def without_notices(data: bytes, reply: Reply) -> bytes:
