@@ -18,7 +18,7 @@ out="$(cd "${1:-build/docs}" && pwd)"
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
-cp -r .github benchmarks docs ext src setup.py pyproject.toml ./*.md LICENSE "$work"
+cp -r .github benchmarks docs ext src tests setup.py pyproject.toml ./*.md LICENSE "$work"
 find "$work/src" -name '*.so' -delete
 cd "$work"
 "${PYTHON:-python3}" -m venv venv

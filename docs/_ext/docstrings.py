@@ -19,11 +19,12 @@ import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-from sphinx.application import Sphinx
+from typing import TYPE_CHECKING, Any
 
 import penstock
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 SECTION = re.compile(r"(?<=[.;)] )(?=(?:Returns|Raises) )")
 ROW = re.compile(r"^(\S(?: ?\S)*?) {2,}(\S.*)$")

@@ -14,10 +14,11 @@ import html
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from docutils import nodes
-from sphinx.application import Sphinx
+if TYPE_CHECKING:
+    from docutils import nodes
+    from sphinx.application import Sphinx
 
 FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,}).*?^ {0,3}\1[`~]*$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?P<image>!?)\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<target>[^()\s]+)\)")
@@ -75,6 +76,8 @@ def tree(text: str) -> str:
 
 def draw(app: Sphinx, doctree: nodes.document) -> None:
     """Puts each drawing's own text in the place of the image."""
+    from docutils import nodes  # here, so that the tests can read this file without Sphinx
+
     for image in list(doctree.findall(nodes.image)):
         file = Path(app.env.doc2path(app.env.current_document.docname)).parent / image["uri"]
         if file.parent.name != "drawings":

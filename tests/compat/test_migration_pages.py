@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import runpy
 import subprocess
 import sys
@@ -13,14 +12,14 @@ from typing import Any
 
 import httpx
 import pytest
+from doc_pages import DOCS, codes
 
 import penstock
 
-PAGES = Path(__file__).parents[2] / "docs" / "migration"
 EXAMPLES = {
     f"{page.stem}-{number}": code
-    for page in sorted(PAGES.glob("*.md"))
-    for number, code in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.M | re.S))
+    for page in sorted((DOCS / "migration").glob("*.md"))
+    for number, code in enumerate(codes(page))
 }
 
 
@@ -107,9 +106,3 @@ def test_an_example_for_django_runs_as_written(name: str, tmp_path: Path) -> Non
     script = f"import penstock.segment.options as o; o.FOLDER = {str(tmp_path)!r}\n" + DJANGO[name]
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr[-2000:]) == (PRINTED[name], "")
-
-
-def test_links_lead_somewhere() -> None:
-    for page in PAGES.glob("*.md"):
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8")):
-            assert (page.parent / target).exists(), (page.name, target)

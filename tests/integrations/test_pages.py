@@ -7,15 +7,12 @@ import shlex
 from pathlib import Path
 
 import pytest
+from doc_pages import DOCS, codes, read, run
 from serving import NEEDS, Server, free_port
 
-DOCS = Path(__file__).parents[2] / "docs" / "integrations"
-PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("*.md")) if path.stem != "README"}
+FOLDER = DOCS / "integrations"
+PAGES = {path.stem: path for path in sorted(FOLDER.glob("*.md")) if path.stem != "README"}
 SECONDS = re.compile(r"(?<=t=)\d+|(?<=reset: )\d+|(?<=retry-after: )\d+")
-
-
-def blocks(page: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -23,10 +20,10 @@ def test_page(name: str, tmp_path: Path) -> None:
     """As written, but for the port: 8000 may be taken."""
     for package in NEEDS[name]:
         pytest.importorskip(package)
-    page = PAGES[name]
-    (code,) = blocks(page, "python")
-    (console,) = blocks(page, "console")
-    (expected,) = blocks(page, "text")
+    page = read(PAGES[name])
+    (code,) = codes(PAGES[name])
+    (console,) = codes(PAGES[name], "console")
+    (expected,) = codes(PAGES[name], "text")
     folder = tmp_path / "empty"
     folder.mkdir()
     assert code.startswith("# app.py\n")
@@ -55,7 +52,6 @@ def test_page(name: str, tmp_path: Path) -> None:
 
 
 def test_the_page_that_all_share() -> None:
-    page = (DOCS / "README.md").read_text(encoding="utf-8")
-    for code in blocks(page, "python"):
-        exec(compile(code, "README.md", "exec"), {"__name__": "page"})
-    assert set(re.findall(r"\]\((\w+\.md)\)", page)) == {f"{name}.md" for name in PAGES}
+    for code in codes(FOLDER / "README.md"):
+        run(code, page="README.md")
+    assert set(re.findall(r"\]\((\w+\.md)\)", read(FOLDER / "README.md"))) == {f"{name}.md" for name in PAGES}

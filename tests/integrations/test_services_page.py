@@ -16,12 +16,12 @@ from typing import Any
 import grpc
 import pytest
 import requests
+from doc_pages import DOCS, codes
 from prometheus_client import REGISTRY, generate_latest
 
 from penstock import RateLimited, native
 
-PAGE = Path(__file__).parents[2] / "docs" / "services.md"
-EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.M | re.S)
+EXAMPLES = codes(DOCS / "services.md")
 
 
 class Teapot(BaseHTTPRequestHandler):
