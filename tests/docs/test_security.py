@@ -1,4 +1,4 @@
-"""docs/security.md: every test that it names is there; what it says of a hostile Redis and of scanning's bounds is so."""
+"""docs/security.md: every test it names is there; what it says of a hostile Redis and of scanning's bounds is so."""
 
 from __future__ import annotations
 
