@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import importlib.util
 import os
-import random
 import shutil
 import signal
 import socket
@@ -24,14 +23,15 @@ from typing import Any, NoReturn, Self
 
 import pytest
 import redis
+from ports import free_port
 from proxy import Proxy
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 START_S = 10.0
 """How long a server may take to answer."""
-_FLOOR, _CEILING = 12_000, 30_000
-"""Ports for servers: below those that systems hand out, with room for a cluster's bus 10000 higher."""
+_BUS = 10_000
+"""So far above its port a node of a cluster listens for the others."""
 
 
 NAMED = "PENSTOCK_REDIS_SERVER"
@@ -68,20 +68,6 @@ def missing(what: str) -> NoReturn:
     pytest.skip(what)
 
 
-def free_port() -> int:
-    """A port that nothing listens on, nor 10000 above it."""
-    while True:
-        port = random.randrange(_FLOOR, _CEILING)
-        with ExitStack() as stack:
-            try:
-                for number in (port, port + 10_000):
-                    taken = stack.enter_context(socket.socket())
-                    taken.bind(("127.0.0.1", number))
-            except OSError:
-                continue
-            return port
-
-
 def until(what: str, ready: Callable[[], bool], within_s: float = START_S) -> None:
     """Wait for `ready`, which may fail to connect meanwhile; TimeoutError says what was waited for."""
     end = time.monotonic() + within_s
@@ -114,7 +100,7 @@ class Server:
         self.folder = folder
         self._environment = {**os.environ, **(environment or {})}
         self.host = "127.0.0.1"
-        self.port = port or free_port()
+        self.port = port or free_port(above=_BUS)
         self.path = str(folder / "redis.sock")
         self._client: dict[str, Any] = {}
         self._process: subprocess.Popen[bytes] | None = None

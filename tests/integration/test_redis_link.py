@@ -15,8 +15,9 @@ import pytest
 import redis
 import redis.asyncio
 from batches import PREFIX, Batch, contents
+from ports import free_port
 from proxy import Proxy
-from servers import Server, free_port, sentinel, tls, until
+from servers import Server, sentinel, tls, until
 
 from penstock.errors import SyncError
 from penstock.sync.agreement import TTL_MS, agreement_of

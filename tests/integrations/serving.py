@@ -14,6 +14,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+from ports import free_port
+
 APPS = Path(__file__).parent / "apps"
 READY_S = 60
 
@@ -137,11 +139,3 @@ class Server:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

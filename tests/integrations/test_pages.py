@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from doc_pages import DOCS, codes, read, run
-from serving import NEEDS, Server, free_port
+from ports import free_port
+from serving import NEEDS, Server
 
 FOLDER = DOCS / "integrations"
 PAGES = {path.stem: path for path in sorted(FOLDER.glob("*.md")) if path.stem != "README"}
