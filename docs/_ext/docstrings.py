@@ -31,6 +31,7 @@ ROW = re.compile(r"^(\S(?: ?\S)*?) {2,}(\S.*)$")
 SPECIAL = re.compile(r"([\\*|]|_(?!\w))")
 WORD = re.compile(r"`([^`]+)`|\b(penstock(?:\.\w+)+)\b|(?<![\w.\"'])([A-Z]\w*[a-z]\w*)(?![\w=\"'])")
 
+NAMED = re.compile(r"TypeAliasForwardRef\('(\w+)'\)|<function (\w+)[^>]*>")
 MODULES = ("penstock", "penstock.clock", "penstock.guard", "penstock.adapters.gate", "penstock.adapters.rules")
 """Where a bare name may come from, besides the module that its docstring is in."""
 
@@ -191,20 +192,16 @@ def documented() -> frozenset[str]:
 
 def sign(
     app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str | None, returns: str | None
-) -> tuple[str, str | None] | None:
-    """The stub's signature of a compiled method."""
+) -> tuple[str | None, str | None]:
+    """The stub's signature of a compiled method; others as they are written: an alias and a default by their names."""
     owner = getattr(obj, "__objclass__", None)
-    module = getattr(owner, "__module__", "")
-    if what not in ("method", "property"):
-        return None
+    module, of = getattr(owner, "__module__", ""), getattr(owner, "__name__", "")
     if owner is penstock.Limiter:  # it has adopted the engine's own
-        stub = stubs("penstock._core").get(f"Engine.{obj.__name__}")
-    elif module.startswith("penstock._"):
-        stub = stubs(module).get(f"{owner.__name__}.{obj.__name__}")
-    else:
-        return None
+        module, of = "penstock._core", "Engine"
+    stub = stubs(module).get(f"{of}.{obj.__name__}") if module.startswith("penstock._") else None
     if stub is None:
-        return None
+        plain = [NAMED.sub(r"\1\2", text) if text else text for text in (signature, returns)]
+        return plain[0], plain[1]
     stub.args.args = stub.args.args[1:]
     for argument in [*stub.args.args, *stub.args.kwonlyargs]:
         if argument.annotation is not None and re.search(r"\b_\w", ast.unparse(argument.annotation)):

@@ -1,9 +1,9 @@
 """Pages as they stand in the repository, made into a site: where links lead, and what the sidebar has.
 
 - A page named in `pages_shown` is replaced by the file that it speaks of, README.md or ext/README.md for instance.
-- Links are relative links to files, as in the repository. One to a file that has a page leads to the page; one to
-  anything else in the repository leads to PENSTOCK_REPOSITORY, where that is set (a URL such as
-  https://example.org/owner/name), and is plain text otherwise.
+- Links are relative links to files, as in the repository. One to a file that has a page leads to the page, and has its
+  title where it had the file's name; one to anything else in the repository leads to PENSTOCK_REPOSITORY, where that
+  is set (a URL such as https://example.org/owner/name), and is plain text otherwise.
 - Drawings are put into the page itself, so that they have its colours, light or dark.
 - The sidebar is the first page's own lists: each heading with links below it is a part of the tree.
 """
@@ -46,12 +46,20 @@ def read(app: Sphinx, name: str, source: list[str]) -> None:
         file = pages.get(file, file)
         if not file.exists() or (file.is_relative_to(app.srcdir) and file.suffix == ".md") or found["image"]:
             target = os.path.relpath(file, here)
-            return f"{found['image']}[{found['text']}]({target}{'#' if anchor else ''}{anchor})"
+            words = found["text"]
+            if words.endswith(Path(path).name) and file.suffix == ".md" and file.exists():  # named as a file is named
+                words = title(root / shown.get(file.relative_to(app.srcdir).with_suffix("").as_posix(), file))
+            return f"{found['image']}[{words}]({target}{'#' if anchor else ''}{anchor})"
         address = os.environ.get("PENSTOCK_REPOSITORY", "").rstrip("/")
         return f"[{found['text']}]({address}/blob/main/{file.relative_to(root)})" if address else found["text"]
 
     text = outside_code(text, lambda prose: LINK.sub(link, prose))
     source[0] = text + tree(text) if name == app.config.root_doc else text
+
+
+def title(page: Path) -> str:
+    """What a page calls itself."""
+    return page.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
 
 
 def outside_code(text: str, change: Any) -> str:
@@ -90,7 +98,10 @@ def draw(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    from pygments.lexers.shell import BashLexer
+
     app.add_config_value("pages_shown", {}, "env")
+    app.add_lexer("console", BashLexer)  # our blocks of commands have no prompts: they can be copied as they are
     app.connect("source-read", read)
     app.connect("doctree-read", draw, priority=100)  # before images are collected
     return {"parallel_read_safe": True, "parallel_write_safe": True}

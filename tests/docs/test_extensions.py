@@ -95,6 +95,8 @@ def test_links_lead_to_pages(page: Callable[..., str], monkeypatch: pytest.Monke
     assert page("guard", "[a](guard-reference.md#the-whole)") == "[a](guard-reference.md#the-whole)"
     assert page("guard", "[core](../ext/README.md#orders)") == "[core](project/core.md#orders)"
     assert page("guide/limits", "[core](../../ext/README.md)") == "[core](../project/core.md)"
+    assert page("guard", "[ext/README.md](../ext/README.md)") == "[The core, on one page](project/core.md)"
+    assert page("guard", "[guard-reference.md](guard-reference.md)") == "[A guard's settings](guard-reference.md)"
     assert page("guard", "[web](https://example.org/a.md)") == "[web](https://example.org/a.md)"
     assert page("guard", "[tests](../tests/native) and `[x](../tests)`").startswith("tests and ")
     assert page("guard", "```\n[tests](../tests/native)\n```") == "```\n[tests](../tests/native)\n```"

@@ -112,7 +112,7 @@ def test_guarantees_name_real_tests() -> None:
 def test_guarantees_tell_the_formulas_of_the_code() -> None:
     from penstock.sync import guarantee
 
-    text = read(DOCS / "guarantees.md").replace("limit + Q", "b + Q")
+    text = read(DOCS / "guarantees.md")
     for formula in (
         guarantee.BUCKET_FORMULA, guarantee.STRICT_FORMULA, guarantee.WINDOW_FORMULA, guarantee.HELD_FORMULA,
     ):  # fmt: skip
