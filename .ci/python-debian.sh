@@ -28,6 +28,7 @@ home="${XDG_CACHE_HOME:-$HOME/.cache}/penstock/python-$version-$architecture"
 command="$home/usr/bin/penstock-python"
 
 if [ ! -x "$command" ]; then
+    # shellcheck disable=SC2016 # the sign is apt's
     mirror="${PENSTOCK_DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' 'Label: Debian' 2>/dev/null | sort -u | head -n 1)}"
     if [ -z "$mirror" ]; then
         echo "no Debian mirror in this machine's apt configuration: set PENSTOCK_DEBIAN_MIRROR" >&2
@@ -42,12 +43,14 @@ if [ ! -x "$command" ]; then
     loader="$(cd "$work/root" && find -H . lib/ -path '*-linux-gnu/ld-linux*' | head -n 1)"
     triplet="$(basename "$(dirname "$loader")")"
     if [ "$architecture" = "$here" ]; then
-        start='"$root/'"${loader#./}"'" --argv0 "$0" --library-path "$root/lib/'"$triplet:"'$root/usr/lib/'"$triplet"'"'
+        start="$home/${loader#./} --library-path $home/lib/$triplet:$home/usr/lib/$triplet --argv0"
     else
-        start="qemu-$(echo "$triplet" | cut -d- -f1)-static"' -L "$root" -0 "$0"'
+        start="qemu-${triplet%%-*}-static -L $home -0"
     fi
-    printf '#!/bin/sh\nroot="%s"\nexec %s "$root/usr/bin/python%s" "$@"\n' "$home" "$start" "$version" \
-        >"$work/root/usr/bin/penstock-python"
+    cat >"$work/root/usr/bin/penstock-python" <<PROGRAM
+#!/bin/sh
+exec $start "\$0" $home/usr/bin/python$version "\$@"
+PROGRAM
     chmod +x "$work/root/usr/bin/penstock-python"
     mkdir -p "$(dirname "$home")"
     rm -rf "$home"

