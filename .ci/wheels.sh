@@ -93,11 +93,17 @@ inline() {
 audited() {
     local tag="manylinux_2_17_$2" repaired
     rm -rf "$work/repaired"
-    "$tools/python" -m auditwheel -v repair --plat "$tag" -w "$work/repaired" "$1" >"$work/audit.log" 2>&1 || { cat "$work/audit.log"; return 1; }
+    "$tools/python" -m auditwheel repair -w "$work/repaired" "$1" >"$work/audit.log" 2>&1 || { # the oldest tag that fits
+        cat "$work/audit.log"
+        return 1
+    }
     repaired="$(ls "$work"/repaired/*.whl)"
     case "$repaired" in
     *"$tag"*) ;;
-    *) echo "$repaired is not tagged $tag" >&2; return 1 ;;
+    *)
+        echo "$repaired is not tagged $tag" >&2
+        return 1
+        ;;
     esac
     "$tools/python" -m auditwheel show "$repaired"
     mv "$repaired" "$folder"
@@ -127,7 +133,7 @@ while read -r version interpreter <&3; do
             [ -d "$work/tree/build/ext" ] || (cd "$work/tree" && "$work/venv-$version/bin/python" -m cython -I ext -I src ext/_*.pyx)
             for processor in aarch64 x86_64; do
                 for source in "$work"/tree/build/ext/_*.c; do
-                    "$(compiler "$processor-macos")" -c -O3 -std=gnu11 -Wall -Wextra -Werror -Wno-unused-function \
+                    "$(compiler "$processor-macos")" -c -O1 -std=gnu11 -Wall -Wextra -Werror -Wno-unused-function \
                         -Wno-missing-field-initializers -ffp-contract=off -I "$work/tree/ext" -I "$headers" "$source" -o "$work/a.o"
                     echo "$processor: $(basename "$source") compiles"
                 done
