@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.sync.wire import (
+    ANSWER,
     ANSWER_BYTES,
     BUCKET,
     ENTRIES_MOST,
@@ -17,6 +19,7 @@ from penstock.sync.wire import (
     HEADER_BYTES,
     LOST,
     OK,
+    REPLY,
     REPLY_BYTES,
     RULE_BYTES,
     SLIDING,
@@ -38,11 +41,12 @@ from penstock.sync.wire import (
 
 RULE = Rule(BUCKET, 1_000.0, 100.0, 50.0, 25.0)
 WORDS, HALVES = st.integers(0, 2**32 - 1), st.integers(0, 2**16 - 1)
-DOUBLES, SINGLES = st.floats(allow_nan=False), st.floats(allow_nan=False, width=32)
+DOUBLES = st.floats(allow_nan=False)
 POSITIVE = st.floats(min_value=1e-6, max_value=1e15)
 RULES = st.builds(Rule, st.integers(0, 3), POSITIVE, POSITIVE, POSITIVE, POSITIVE)
 ENTRIES = st.builds(Entry, HALVES, HALVES, WORDS, WORDS, WORDS, WORDS, WORDS, DOUBLES)
-ANSWERS = st.builds(Answer, DOUBLES, DOUBLES, WORDS, SINGLES)
+SENSIBLE = st.floats(min_value=-1e30, max_value=1e30)
+ANSWERS = st.builds(Answer, SENSIBLE, SENSIBLE, WORDS, st.floats(min_value=0, max_value=2.0**50, width=32))
 
 
 def test_sizes_are_those_of_the_protocol() -> None:
@@ -134,6 +138,19 @@ def test_bytes_that_are_no_reply_are_refused() -> None:
     ):
         with pytest.raises(WireError, match=says):
             unpack_reply(data, entries)
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf, -(2.0**104)])
+@pytest.mark.parametrize("field", ["a", "b", "demand", "now_us"])
+def test_numbers_that_no_redis_of_ours_says_are_refused(field: str, odd: float) -> None:
+    """A limiter would compute with them: what says NaN or infinity is a failed batch, before any decision sees it."""
+    answer, now_us = Answer(1.0, 2.0, 0, 3.0), 4.0
+    if field == "now_us":
+        now_us = odd
+    else:
+        answer = answer._replace(**{field: odd})
+    with pytest.raises(WireError, match=re.escape(f"{field}={odd!r}")):
+        unpack_reply(REPLY.pack(OK, 2, 1, 1, now_us) + ANSWER.pack(*answer))
 
 
 def test_bytes_that_are_no_batch_are_refused() -> None:
