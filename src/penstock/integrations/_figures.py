@@ -40,7 +40,7 @@ FIGURES = (
     ),
     Figure(
         "sync_overuse", "", True, "Units seen admitted above a limit by all instances",
-        lambda stats: None if stats.sync is None else stats.sync.overuse,
+        lambda stats: None if stats.sync is None else stats.sync.overuse + stats.sync.repaid,
     ),
 )  # fmt: skip
 
