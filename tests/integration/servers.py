@@ -28,7 +28,7 @@ from proxy import Proxy
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-START_S = 10.0
+START_S = 60.0  # much, for a machine that is busy; nothing waits so long unless it fails
 """How long a server may take to answer."""
 _FLOOR, _CEILING = 12_000, 30_000
 """Ports for servers: below those that systems hand out, with room for a cluster's bus 10000 higher."""

@@ -16,6 +16,8 @@ from sharing import Make, connected, known, served, settled, state
 
 from penstock import Limiter, Sync
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 # ---- an event loop ----
 
 
@@ -136,6 +138,8 @@ def test_a_child_forked_inside_the_loop_that_serves_is_one_too(
 def test_a_process_that_ends_settles(shared: Make, server: Server) -> None:
     code = f"""
 from penstock import Limiter, Sync
+from penstock.sync import task, worker
+task.CLOSE_S = worker.CLOSE_S = 30.0
 limiter = Limiter("10/hour", name="test", sync=Sync({server.url!r}, fleet_hint=1))
 import time
 while not limiter.stats().sync.connected:
