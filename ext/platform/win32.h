@@ -2,6 +2,7 @@
 #ifndef PENSTOCK_WIN32_H
 #define PENSTOCK_WIN32_H
 
+#if defined(_WIN32)
 #if !defined(WIN32_LEAN_AND_MEAN)
 #define WIN32_LEAN_AND_MEAN
 #endif
@@ -9,5 +10,6 @@
 #define NOMINMAX
 #endif
 #include <windows.h>
+#endif
 
 #endif
