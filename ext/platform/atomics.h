@@ -18,14 +18,18 @@
 #include PENSTOCK_MODEL /* a model checker's words and exchanges, under the same names */
 #elif defined(_MSC_VER) && !defined(__clang__)
 
+#if !defined(_M_X64) && !defined(_M_ARM64)
+#error "no inline 16-byte compare-exchange on this machine: install with PENSTOCK_PURE=1"
+#endif
 #include <intrin.h>
 typedef volatile int64_t ps_word;
 typedef struct {
-    ps_word key;
+    __declspec(align(16)) ps_word key; /* the exchange of 16 bytes faults where it is not */
     ps_word state;
 } ps_pair;
 
-/* x64 loads acquire and stores release; on Arm64 the barrier intrinsics below are needed. */
+/* x64 loads acquire and stores release; on Arm64 the barrier below is needed. The Interlocked intrinsics without a suffix
+ * are full barriers on both, whether they exchange or not. Loads and stores of an aligned word are whole. */
 #if defined(_M_ARM64)
 #define PS_BARRIER() __dmb(_ARM64_BARRIER_ISH)
 #else

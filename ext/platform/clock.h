@@ -36,7 +36,8 @@
 #define PS_CLOCK_SHIFT 32                     /* scale is ns per count, times 2^32 */
 
 #if defined(_WIN32)
-#include <windows.h>
+#include "win32.h"
+/* Counts sleep, too. A count times a thousand million fits, once the whole seconds are taken out. */
 static inline uint64_t ps_clock_system(void) {
     LARGE_INTEGER count, frequency;
     QueryPerformanceFrequency(&frequency);
@@ -47,8 +48,10 @@ static inline uint64_t ps_clock_system(void) {
 #else
 #if defined(__linux__)
 #define PS_CLOCK_ID CLOCK_BOOTTIME /* CLOCK_MONOTONIC stands still while the machine sleeps */
+#elif defined(__APPLE__)
+#define PS_CLOCK_ID CLOCK_MONOTONIC_RAW /* counts sleep; CLOCK_MONOTONIC is the wall clock's whole microseconds there */
 #else
-#define PS_CLOCK_ID CLOCK_MONOTONIC /* macOS counts sleep here */
+#define PS_CLOCK_ID CLOCK_MONOTONIC
 #endif
 static inline uint64_t ps_clock_system(void) {
     struct timespec now;

@@ -13,7 +13,7 @@
 #define PS_HUGE_FROM ((size_t)32 << 20)
 
 #if defined(_WIN32)
-#include <windows.h>
+#include "win32.h"
 static inline void *ps_memory_map(size_t bytes) {
     return VirtualAlloc(NULL, bytes, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
 }

@@ -8,7 +8,7 @@
 #define PS_THREAD_MOST 30
 
 #if defined(_WIN32)
-#include <windows.h>
+#include "win32.h"
 #else
 #include <pthread.h>
 #endif

@@ -44,7 +44,7 @@ typedef struct {
 
 /* Eight bytes, lowest first, whatever the machine. */
 static inline uint64_t ps_load_le(const uint8_t *bytes) {
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#if defined(_MSC_VER) || (defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__)
     uint64_t value;
     memcpy(&value, bytes, 8);
     return value;

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NoReturn, Protocol
 
 from penstock.errors import shown
@@ -41,14 +43,25 @@ def ns_to_seconds(ns: int) -> float:
     return seconds
 
 
-class SystemClock:
-    """The clock a limiter uses by default, for whatever else must agree with it. CLOCK_BOOTTIME where there is one:
-    it counts the time that the machine sleeps."""
+def _system_clock() -> Callable[[], int]:
+    """Windows' performance counter, or the clock of POSIX that ext/platform/clock.h names."""
+    if sys.platform == "win32":
+        return time.perf_counter_ns
+    number = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    if sys.platform == "darwin":
+        number = time.CLOCK_MONOTONIC_RAW
+    return partial(time.clock_gettime_ns, number)
 
-    _id: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC) if hasattr(time, "clock_gettime_ns") else -1
+
+_system_ns = _system_clock()
+
+
+class SystemClock:
+    """The clock a limiter uses by default, for whatever else must agree with it: the one that ext/platform/clock.h
+    reads, which counts the time that the machine sleeps."""
 
     def now_ns(self) -> int:
-        return time.clock_gettime_ns(self._id) if self._id >= 0 else time.monotonic_ns()
+        return _system_ns()
 
     def wall_ns(self) -> int:
         return time.time_ns()

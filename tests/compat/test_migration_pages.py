@@ -6,6 +6,7 @@ import asyncio
 import runpy
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,12 @@ def flask_limiter(found: dict[str, Any]) -> None:
 
 def fastapi(found: dict[str, Any]) -> None:
     assert statuses(found["app"], ["/"] * 3) == [200, 200, 429]
-    assert statuses(found["app"], ["/search"] * 11, **{"x-api-key": "k"}) == [200] * 10 + [429]
+    begun = time.monotonic()
+    answered = statuses(found["app"], ["/search"] * 11, **{"x-api-key": "k"})
+    passed = time.monotonic() - begun  # ten a second: what came back while a busy machine was slow is admitted, too
+    assert answered[:10] == [200] * 10
+    assert answered[10] == 429 or passed >= 0.1
+    assert 429 in statuses(found["app"], ["/search"] * 200, **{"x-api-key": "k"})  # a hundred a minute
 
 
 CHECKS: dict[str, Callable[[dict[str, Any]], None] | None] = {

@@ -84,6 +84,20 @@ def each_client(each_server: Server) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that are not about an outage: a busy machine is none, and who closes may settle however late it gets
+    its turn."""
+    from penstock.sync import worker
+
+    for name, value in (("TIMEOUT_LEAST_NS", 5 * 10**9), ("TIMEOUT_MOST_NS", 5 * 10**9), ("AWAY_AFTER", 10**6)):
+        monkeypatch.setattr(f"penstock.sync.plan.{name}", value)
+    monkeypatch.setattr("penstock.sync.plan.PATIENCE_NS", 10**12)
+    for module in ("task", "worker", "exchange"):
+        monkeypatch.setattr(f"penstock.sync.{module}.CLOSE_S", 30.0)
+    monkeypatch.setattr(worker.close, "__defaults__", (30.0,))
+
+
+@pytest.fixture
 def shared(limiter_class: Any, server: Server) -> Iterator[Make]:
     """Makes limiters that share by `server`, and closes them."""
     from sharing import making

@@ -28,7 +28,7 @@ from proxy import Proxy
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-START_S = 10.0
+START_S = 60.0  # much, for a machine that is busy; nothing waits so long unless it fails
 """How long a server may take to answer."""
 _BUS = 10_000
 """So far above its port a node of a cluster listens for the others."""

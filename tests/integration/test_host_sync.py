@@ -6,6 +6,7 @@ import gc
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from servers import Server, until
 from sharing import Make, connected, known, settled, state
 
 from penstock import Concurrency, Limiter, Segment, SegmentError, Sync, native
+from penstock.sync.host import HostExchange
 
 pytestmark = pytest.mark.skipif(not native, reason="a segment needs the compiled core")
 
@@ -77,6 +79,32 @@ def test_a_follower_takes_over_from_a_leader_that_closes(host: Host, shared: Mak
     connected(other)
     assert other.acquire("k", 6, timeout=5)
     assert not other.acquire("k", timeout=0.1)
+
+
+def test_a_follower_that_is_closed_as_it_takes_the_lead_leads_no_more(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is held up between having the leader's lock and leading, and is closed meanwhile; the next one then leads."""
+    first, second = host("10/hour"), host("10/hour")
+    taking, closed = threading.Event(), threading.Event()
+    may_lead = HostExchange._may_lead
+
+    def slowly(engine: Any) -> bool:
+        if not may_lead(engine):
+            return False
+        taking.set()
+        closed.wait(0.5)
+        return True
+
+    monkeypatch.setattr(HostExchange, "_may_lead", staticmethod(slowly))
+    first.close()
+    assert taking.wait(30)
+    second.close()
+    closed.set()
+    monkeypatch.undo()
+    third = host("10/hour")
+    until("the next one", lambda: leads(third))
+    assert not leads(second)
 
 
 def test_a_follower_takes_over_from_a_limiter_that_is_dropped(host: Host, segment_folder: Path, server: Server) -> None:

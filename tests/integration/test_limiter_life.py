@@ -16,6 +16,8 @@ from sharing import Make, connected, known, served, settled, state
 
 from penstock import Limiter, Sync
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 # ---- an event loop ----
 
 
@@ -139,6 +141,8 @@ def test_a_process_that_ends_settles(shared: Make, server: Server, connected_bef
     url = server.url.replace(server.host, "localhost")
     code = f"""
 from penstock import Limiter, Sync
+from penstock.sync import task, worker
+task.CLOSE_S = worker.CLOSE_S = 30.0
 limiter = Limiter("10/hour", name="test", sync=Sync({url!r}, fleet_hint=1))
 import time
 while {connected_before} and not limiter.stats().sync.connected:

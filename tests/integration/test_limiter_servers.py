@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import statistics
 import time
 from base64 import b64encode
 
@@ -74,22 +75,23 @@ def test_a_network_that_hangs_holds_no_decision_up(shared: Make, server: Server)
         limiter = shared("50/second", url=proxy.url)
         connected(limiter)
         proxy.faults.half_open = True
-        slowest = 0.0
+        took: list[float] = []
 
         def noticed() -> bool:
-            nonlocal slowest
-            start = time.perf_counter()
-            limiter.hit("k")
-            slowest = max(slowest, time.perf_counter() - start)
+            for _ in range(10):
+                start = time.perf_counter()
+                limiter.hit("k")
+                took.append(time.perf_counter() - start)
             return "no answer within" in (state(limiter).error or "")
 
         until("the silence to be noticed", noticed)
-        assert slowest < 0.04  # it would be a timeout of 50 ms at least; a busy machine may hold anything up a little
+        assert statistics.median(took) < 0.04  # each would take a timeout, 50 ms; a busy machine holds only some up
         proxy.faults.half_open = False
         until("settlement", lambda: settled(limiter))
         assert state(limiter).error is None
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_cluster_has_the_keys_in_all_its_parts(shared: Make, masters: list[Server]) -> None:
     with redis.RedisCluster(host=masters[0].host, port=masters[0].port) as client:
         several = [shared("100/hour", name="cluster", url=client) for _ in range(2)]

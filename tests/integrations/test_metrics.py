@@ -13,8 +13,10 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.parser import text_string_to_metric_families
 
 from penstock import Limiter
+from penstock.integrations._figures import FIGURES
 from penstock.integrations.opentelemetry import observe
 from penstock.integrations.prometheus import PenstockCollector
+from penstock.sync.state import SyncState
 
 
 @pytest.fixture
@@ -58,6 +60,16 @@ def test_a_scrape_reads_the_counters(limiters: list[Limiter]) -> None:
     assert not [name for name, _ in found if "sync" in name]
     limiters[0].hit("user:bob")
     assert samples(registry)["penstock_admitted_total", "api"] == 3
+
+
+def test_overuse_is_told_as_a_counter_that_does_not_fall(limiters: list[Limiter]) -> None:
+    """What is made up for leaves what is owed now, and stays in what was ever seen."""
+    (figure,) = (one for one in FIGURES if one.name == "sync_overuse")
+    before = SyncState(True, "normal", 2, 0.05, None, 0, 0, 0, 0, 3.0, 4.0, 0, 0, None)
+    after = before._replace(overuse=1.0, repaid=6.0)
+    assert figure.total
+    stats = limiters[0].stats()
+    assert [figure.of(stats._replace(sync=state)) for state in (before, after)] == [7.0, 7.0]
 
 
 def test_an_export_reads_the_counters(limiters: list[Limiter]) -> None:

@@ -7,12 +7,12 @@ keys were made as good as new.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
 
-from penstock._core import LEAD_BYTE
 from penstock.errors import SegmentError
 from penstock.segment.file import locked, unlocked
 from penstock.sync.exchange import Exchange, Fleet
@@ -36,6 +36,7 @@ class HostExchange(Exchange):
 
     def _begin(self, limiter: SharingLimiter) -> None:
         self._end = threading.Event()
+        self._turn = threading.RLock()  # taking the lead and ending: one comes first, and the other sees it
         if self._may_lead(engine_of(limiter)):
             self._lead(limiter)
         else:
@@ -44,7 +45,7 @@ class HostExchange(Exchange):
 
     @staticmethod
     def _may_lead(engine: Engine) -> bool:
-        return engine.fd is not None and locked(engine.fd, LEAD_BYTE)
+        return engine.fd is not None and locked(engine.fd, _lead_byte())
 
     def _lead(self, limiter: SharingLimiter) -> None:
         engine_of(limiter).lead()
@@ -65,11 +66,18 @@ class HostExchange(Exchange):
                     return
                 engine = engine_of(limiter)
                 engine.wait_here(dict(self._waited.waited()))
-                if self._may_lead(engine):
-                    log.info("limiter %r: this process exchanges with Redis for its host from now on", self.name)
-                    self._lead(limiter)
+                if self._takes_the_lead(limiter):
                     return
                 del engine, limiter
+
+    def _takes_the_lead(self, limiter: SharingLimiter) -> bool:
+        """If nobody leads and this one has not been ended."""
+        with self._turn:
+            if self._end.is_set() or not self._may_lead(engine_of(limiter)):
+                return False
+            log.info("limiter %r: this process exchanges with Redis for its host from now on", self.name)
+            self._lead(limiter)
+            return True
 
     def _attend(self) -> None:
         """In a thread of the process that leads: brings to its plan what is urgent in other processes."""
@@ -149,9 +157,12 @@ class HostExchange(Exchange):
 
     def close(self) -> None:
         """As Exchange.close; then another process of the host may lead."""
-        if self._leads:
-            super().close()
-        self._retire()
+        if self._ends():
+            try:
+                if self._leads:
+                    super().close()
+            finally:
+                self._retire()
 
     async def enter(self) -> None:
         """Is served by this event loop, if it leads."""
@@ -160,19 +171,36 @@ class HostExchange(Exchange):
 
     async def leave(self) -> None:
         """`close` in asyncio."""
-        if self._leads:
-            await super().leave()
-        self._retire()
+        if self._courier is None:
+            await asyncio.to_thread(self.close)
+        elif self._ends():
+            try:
+                await super().leave()
+            finally:
+                self._retire()
+
+    def _ends(self) -> bool:
+        """From here on it does not begin to lead. True for the first who asks, whose it is to settle and to retire."""
+        with self._turn:
+            first = not self._end.is_set()
+            self._end.set()
+            return first
 
     def _retire(self) -> None:
         self._closed = True
-        self._end.set()
         limiter = self._limiter()
         if self._leads and limiter is not None:
             self._leads = False
             fd = engine_of(limiter).fd
             if fd is not None:
-                unlocked(fd, LEAD_BYTE)
+                unlocked(fd, _lead_byte())
+
+
+def _lead_byte() -> int:
+    """Which byte of the file who leads has locked. Asked late: where there is no compiled core nobody leads."""
+    from penstock._core import LEAD_BYTE
+
+    return LEAD_BYTE
 
 
 def engine_of(limiter: SharingLimiter) -> Engine:

@@ -60,11 +60,12 @@ class Bell:
 
 def bell_of(limiter: SharingLimiter) -> Bell | None:
     """A bell that the limiter's engine rings; None where it cannot, and has to be asked."""
-    bell = Bell()
     try:
-        limiter.wake(bell.into)
+        limiter.wake(None)
     except NotImplementedError:
-        return None
+        return None  # before a bell is made: that, too, cannot be done everywhere
+    bell = Bell()
+    limiter.wake(bell.into)
     return bell
 
 
