@@ -11,8 +11,7 @@ cd "$(dirname "$0")/.."
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
-cp -r ext src tests benchmarks setup.py pyproject.toml README.md LICENSE "$work"
-find "$work/src" -name '*.so' -delete
+.ci/copy.sh "$work"
 .ci/venv-free-threaded.sh "$work/venv"
 
 cd "$work"

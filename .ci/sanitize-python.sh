@@ -15,8 +15,7 @@ work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
 cc="${CC:-gcc}"
-cp -r .ci .github ext src tests benchmarks setup.py pyproject.toml README.md LICENSE "$work"
-find "$work/src" -name '*.so' -delete
+.ci/copy.sh "$work"
 cat tests/sanitizers/planted.pyx >>"$work/ext/_core.pyx"
 cd "$work"
 echo "== build"

@@ -13,8 +13,7 @@ work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
 cc="${CC:-gcc}"
-cp -r ext src tests setup.py pyproject.toml README.md LICENSE "$work"
-find "$work/src" -name '*.so' -delete
+.ci/copy.sh "$work"
 cat tests/sanitizers/planted.pyx >>"$work/ext/_core.pyx"
 .ci/venv-free-threaded.sh "$work/venv"
 
