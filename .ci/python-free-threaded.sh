@@ -21,7 +21,7 @@ fi
 
 mirror="${PENSTOCK_DEBIAN_MIRROR:-}"
 if [ -z "$mirror" ]; then
-    mirror="$(apt-get indextargets --format "\$(REPO_URI)" 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | sort -u | head -n 1)"
+    mirror="$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | sort -u | head -n 1)"
 fi
 if [ -z "$mirror" ]; then
     echo "no Debian mirror in this machine's apt configuration: set PENSTOCK_DEBIAN_MIRROR" >&2

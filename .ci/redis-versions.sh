@@ -15,7 +15,7 @@ cache="${XDG_CACHE_HOME:-$HOME/.cache}/penstock/servers"
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 export LC_ALL=C
-mirror="${PENSTOCK_DEBIAN_MIRROR:-$(apt-get indextargets --format "\$(REPO_URI)" 'Origin: Debian' 'Label: Debian' 2>/dev/null | sort -u | head -n 1)}"
+mirror="${PENSTOCK_DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' 'Label: Debian' 2>/dev/null | sort -u | head -n 1)}"
 
 # Prints the path of a server's program, which is fetched if need be. Debian's are started by the loader of their own
 # release, so that they find the libraries that were unpacked beside them.

@@ -1,8 +1,8 @@
-"""Counts the instructions that a unit of work takes, under valgrind's callgrind: the cases, and the comparison of two trees.
+"""Counts the instructions of a unit of work, under valgrind's callgrind: the cases, and the comparison of two trees.
 
     python benchmarks/instructions.py names
-    python benchmarks/instructions.py run CASE MARKS.so          # under callgrind, by .ci/benchmarks.sh
-    python benchmarks/instructions.py compare OLD NEW            # folders with what callgrind wrote, CASE.1, CASE.2, ...
+    python benchmarks/instructions.py run CASE MARKS.so     # under callgrind, by .ci/benchmarks.sh
+    python benchmarks/instructions.py compare OLD NEW       # folders with what callgrind wrote: CASE.1, CASE.2, ...
 
 Time on a shared machine moves by a tenth from run to run; instructions hardly move at all, so that a change of one in a
 hundred is seen. What they leave out, caches, branches and contention, is what the other benchmarks are for.
@@ -216,7 +216,7 @@ def agent() -> Run:
     from penstock.guard.agents import Agents
 
     agents = Agents()
-    texts = [f"Mozilla/5.0 (X11; Linux x86_64; rv:{number}.0) Gecko/20100101 Firefox/{number}.0" for number in range(50)]
+    texts = [f"Mozilla/5.0 (X11; Linux x86_64; rv:{number}.0) Gecko/20100101 Firefox/128.0" for number in range(50)]
     return in_turn(agents.match, texts)
 
 
@@ -288,7 +288,7 @@ def counted(folder: Path, name: str) -> float | None:
 
 
 class Row(NamedTuple):
-    """One case on both trees. verdict: what there is to say, or nothing; fails: dearer than it may, and nobody said why."""
+    """One case on both trees. verdict: what there is to say; fails: dearer than it may, and unexplained."""
 
     what: str
     old: float | None
