@@ -31,19 +31,18 @@ echo "== build $(git log -1 --format='%h (%s)' "$base") and this checkout"
 "$work/venv/bin/pip" install -q 'cython>=3.1' 'setuptools>=77' 'numpy>=2.0'
 mkdir "$work/old" "$work/new" # names of one length, so that nothing but the code differs
 git archive "$base" | tar -x -C "$work/old"
-cp -r ext src setup.py pyproject.toml README.md LICENSE "$work/new"
-find "$work/new/src" -name '*.so' -delete
+.ci/copy.sh "$work/new"
+cp benchmarks/instructions.py benchmarks/native/counted.[ch] "$work"
+"${CC:-cc}" -shared -fPIC -O1 -o "$work/counted.so" "$work/counted.c"
 for tree in old new; do
-    (cd "$work/$tree" && "$work/venv/bin/python" setup.py -q build_ext --inplace >"$work/$tree.log" 2>&1) || {
+    (cd "$work/$tree" && CFLAGS="-include $work/counted.h" "$work/venv/bin/python" setup.py -q build_ext --inplace >"$work/$tree.log" 2>&1) || {
         cat "$work/$tree.log" >&2
         exit 1
     }
     "$work/venv/bin/python" -m compileall -q "$work/$tree/src"
 done
-"${CC:-cc}" -shared -fPIC -O1 -o "$work/marks.so" benchmarks/native/callgrind.c
 
 echo "== count"
-cp benchmarks/instructions.py "$work"
 "$work/venv/bin/python" -m compileall -q "$work/venv"
 cat >"$work/one" <<'ONE'
 #!/usr/bin/env bash
@@ -57,9 +56,9 @@ if setarch "$(uname -m)" -R true 2>/dev/null; then
 fi
 code=0
 "${fixed[@]}" env -i PATH="$PATH" HOME="$work" LC_ALL=C.UTF-8 PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1 \
-    PYTHONPATH="$work/$1/src" TMPDIR="$work" \
+    PYTHONPATH="$work/$1/src" TMPDIR="$work" LD_PRELOAD="$work/counted.so" \
     valgrind -q --tool=callgrind --callgrind-out-file="$work/$1.counts/$2" \
-    "$work/venv/bin/python" "$work/instructions.py" run "$2" "$work/marks.so" >"$work/$1.counts/$2.log" 2>&1 || code=$?
+    "$work/venv/bin/python" "$work/instructions.py" run "$2" >"$work/$1.counts/$2.log" 2>&1 || code=$?
 case $code in
 0 | 3) ;; # 3: this tree does not have it
 *)
