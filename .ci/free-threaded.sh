@@ -4,15 +4,15 @@
 #
 #   .ci/free-threaded.sh [pytest arguments]
 #
-# The interpreter is made by .ci/python-free-threaded.sh and kept (see there). Nothing is written to this checkout.
+# The interpreter is made by .ci/python-free-threaded.sh and kept (see there), or another one that PENSTOCK_NOGIL_PYTHON
+# names. Nothing is written to this checkout.
 # PENSTOCK_SCALING=0 leaves the measurement out; it takes two idle processors and about a minute.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
-cp -r ext src tests benchmarks setup.py pyproject.toml README.md LICENSE "$work"
-find "$work/src" -name '*.so' -delete
+.ci/copy.sh "$work"
 .ci/venv-free-threaded.sh "$work/venv"
 
 cd "$work"
@@ -23,12 +23,17 @@ venv/bin/python setup.py -q build_ext --inplace
 echo "== the GIL stays off"
 venv/bin/python -W error - <<'PROGRAM'
 import sys
+from importlib import import_module
+from pathlib import Path
 
 import penstock
 
 assert penstock.native, "the compiled core is not there"
-assert not sys._is_gil_enabled(), "importing penstock switched the GIL on"
-print(sys.version)
+bridges = sorted(path.stem for path in Path("ext").glob("_*.pyx"))
+for bridge in bridges:
+    import_module(f"penstock.{bridge}")
+    assert not sys._is_gil_enabled(), f"importing penstock.{bridge} switched the GIL on"
+print(*bridges, "on", sys.version)
 PROGRAM
 
 echo "== tests with threads"

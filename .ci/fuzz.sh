@@ -18,8 +18,7 @@ work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 export TMPDIR="$work" # atheris ends without cleaning up
 mkdir -p build/fuzz/found
-cp -r ext src setup.py pyproject.toml README.md LICENSE "$work"
-find "$work/src" -name '*.so' -delete
+.ci/copy.sh "$work"
 cd "$work"
 "${PYTHON:-python3}" -m venv venv
 venv/bin/pip install -q '.[test]'

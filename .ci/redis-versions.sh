@@ -65,8 +65,7 @@ venv="${PENSTOCK_VENV:-}"
 if [ -z "$venv" ]; then
     venv="$work/venv"
     mkdir "$work/tree"
-    cp -r .ci ext src tests benchmarks setup.py pyproject.toml README.md LICENSE "$work/tree"
-    find "$work/tree/src" -name '*.so' -delete
+    .ci/copy.sh "$work/tree"
     cd "$work/tree"
     "${PYTHON:-python3}" -m venv "$venv"
     "$venv/bin/pip" install -q -e '.[test]'

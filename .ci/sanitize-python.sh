@@ -15,8 +15,7 @@ work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
 cc="${CC:-gcc}"
-cp -r .ci .github ext src tests benchmarks setup.py pyproject.toml README.md LICENSE "$work"
-find "$work/src" -name '*.so' -delete
+.ci/copy.sh "$work"
 cat tests/sanitizers/planted.pyx >>"$work/ext/_core.pyx"
 cd "$work"
 echo "== build"
@@ -29,23 +28,31 @@ for library in libasan.so libubsan.so libstdc++.so; do # the last, so that ASan 
     preload="$preload $("$cc" -print-file-name=$library)"
 done
 # malloc: Python's own arenas would hide the ends of small objects. Tests ask for tables larger than the machine.
-sanitized=(env "LD_PRELOAD=$preload" PYTHONMALLOC=malloc UBSAN_OPTIONS=print_stacktrace=1
-    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1)
+# log_path: into files, since pytest keeps what a process says as it dies.
+sanitized=(env "LD_PRELOAD=$preload" PYTHONMALLOC=malloc "UBSAN_OPTIONS=print_stacktrace=1:log_path=$work/fault"
+    "ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:log_path=$work/fault")
 
 echo "== planted faults are found"
 plant() { "${sanitized[@]}" venv/bin/python -c "
 import sys
 from penstock import Limiter, _core
-_core.planted(Limiter('5/day'), sys.argv[1])" "$1" 2>&1; }
+_core.planted(Limiter('5/day'), sys.argv[1])" "$1"; }
 plant none
 for pair in heap=heap-buffer-overflow table=use-after-poison "overflow=signed integer overflow"; do
-    if said="$(plant "${pair%%=*}")" || ! grep -q "${pair#*=}" <<<"$said"; then
-        printf 'not found: %s\n%s\n' "$pair" "$said" >&2
+    if plant "${pair%%=*}" || ! grep -qs "${pair#*=}" fault.*; then
+        echo "not found: $pair" >&2
         exit 1
     fi
+    rm fault.*
     echo "${pair#*=}"
 done
 
 echo "== tests"
 [ $# -gt 0 ] || set -- tests -k 'not reference' --ignore=tests/{native,model,typing,leaks}
-time timeout 1800 "${sanitized[@]}" venv/bin/python -m pytest -q -p no:cacheprovider -p no:faulthandler "$@"
+failed=0
+time timeout 3600 "${sanitized[@]}" venv/bin/python -m pytest -q -p no:cacheprovider -p no:faulthandler "$@" || failed=$?
+if grep -qsE 'ERROR: |runtime error' fault.*; then # and not only of a table that was too large
+    cat fault.* >&2
+    exit 1
+fi
+exit "$failed"

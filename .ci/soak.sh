@@ -9,8 +9,7 @@ cd "$(dirname "$0")/.."
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
-cp -r .ci .github ext src tests benchmarks setup.py pyproject.toml README.md LICENSE "$work"
-find "$work/src" -name '*.so' -delete
+.ci/copy.sh "$work"
 cd "$work"
 "${PYTHON:-python3}" -m venv venv
 venv/bin/pip install -q -e '.[test]'

@@ -6,15 +6,15 @@
 #
 # CC  gcc with its sanitizers' libraries (default gcc). The interpreter is the one of .ci/python-free-threaded.sh.
 # It is not instrumented itself: its own races are not looked for, only those of the extension with itself
-# (ignore_noninstrumented_modules). What is not reported, and why, is in tests/native/suppressions.tsan, as for C.
+# (ignore_noninstrumented_modules). What is not reported, and why, is in tests/native/suppressions.tsan, as for C, and in
+# tests/sanitizers/suppressions.tsan.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
 cc="${CC:-gcc}"
-cp -r ext src tests setup.py pyproject.toml README.md LICENSE "$work"
-find "$work/src" -name '*.so' -delete
+.ci/copy.sh "$work"
 cat tests/sanitizers/planted.pyx >>"$work/ext/_core.pyx"
 .ci/venv-free-threaded.sh "$work/venv"
 
@@ -23,9 +23,10 @@ export PYTHONPATH="$work/src"
 echo "== build"
 PENSTOCK_SANITIZE=thread CC="$cc" venv/bin/python setup.py -q build_ext --inplace
 
+cat tests/native/suppressions.tsan tests/sanitizers/suppressions.tsan >suppressions
 # setarch -R places nothing at random: ThreadSanitizer needs its own parts of the address space free.
 sanitized=(env "LD_PRELOAD=$("$cc" -print-file-name=libtsan.so)"
-    "TSAN_OPTIONS=ignore_noninstrumented_modules=1:log_path=$work/race:suppressions=$work/tests/native/suppressions.tsan")
+    "TSAN_OPTIONS=ignore_noninstrumented_modules=1:log_path=$work/race:suppressions=$work/suppressions")
 if setarch "$(uname -m)" -R true 2>/dev/null; then
     sanitized=(setarch "$(uname -m)" -R "${sanitized[@]}")
 fi

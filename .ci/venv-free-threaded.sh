@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Makes a virtual environment of the free-threaded CPython of .ci/python-free-threaded.sh, with all that building
-# penstock and its tests with threads need.
+# Makes a virtual environment of a free-threaded CPython, with all that building penstock and its tests with threads need.
 #
 #   .ci/venv-free-threaded.sh FOLDER
+#
+# PENSTOCK_NOGIL_PYTHON  the interpreter (default: the one of .ci/python-free-threaded.sh)
 set -euo pipefail
-python="$("$(dirname "$0")/python-free-threaded.sh")"
+python="${PENSTOCK_NOGIL_PYTHON:-$("$(dirname "$0")/python-free-threaded.sh")}"
 tools="$(mktemp -d)"
 trap 'rm -rf "$tools"' EXIT
 
