@@ -22,15 +22,18 @@ from penstock.sync.wire import ANSWER, DUP, ENTRY_BYTES, OK, REPLY, VERSION, Wir
 
 TESTS = Path(__file__).parents[1]
 PAGE = (TESTS.parent / "docs" / "security.md").read_text(encoding="utf-8")
-NAMED = re.findall(r"`([\w/]+\.py)::(\w+)`", PAGE)
+NAMED = re.findall(r"^\| (T\d+) \| `([\w/]+\.py)::(\w+)` \|$", PAGE, re.MULTILINE)
 native = pytest.mark.skipif(not penstock.native, reason="of the compiled modules")
 
 
 def test_every_test_that_is_named_is_there() -> None:
     assert len(NAMED) > 50
     assert len(NAMED) == PAGE.count("::"), "each with its file"
-    for file, test in NAMED:
+    for _, file, test in NAMED:
         assert re.search(rf"^def {test}\(", (TESTS / file).read_text(encoding="utf-8"), re.MULTILINE), (file, test)
+    labels = [label for label, _, _ in NAMED]
+    assert labels == [f"T{number}" for number in range(1, len(labels) + 1)]
+    assert set(re.findall(r"\[(T\d+)\]\(#the-tests\)", PAGE)) == set(labels)
 
 
 # ---- Redis in hostile hands ----
