@@ -122,7 +122,9 @@ class PenstockDistribution(Distribution):
     def what_is_missing(self) -> str:
         if self.missing is None:
             self.missing = ""
-            if self.trial(EVERYTHING) is not None:
+            if sys.implementation.name != "cpython":
+                self.missing = f"the native code is for CPython, and this is {sys.implementation.name}"
+            elif self.trial(EVERYTHING) is not None:
                 attempts = ((what, self.trial(program)) for what, program in TRIALS.items())
                 self.missing = next((f"{what}: {words}" for what, words in attempts if words is not None), "")
         return self.missing
