@@ -63,7 +63,10 @@ def flags() -> tuple[list[str], list[str]]:
         link_args.append("-lm")
         compile_args += ["-ffp-contract=off"]  # shared.h: the reference engine's doubles, to the last bit
         compile_args += ["-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-function", "-Wno-missing-field-initializers"]
-        compile_args += ["-O0", "-g3", "-UNDEBUG", "-Werror"] if DEBUG else ["-O3", "-g0"]
+        if DEBUG:  # some Pythons ask for _FORTIFY_SOURCE, which warns where nothing is optimised
+            compile_args += ["-O0", "-g3", "-UNDEBUG", "-U_FORTIFY_SOURCE", "-Werror"]
+        else:
+            compile_args += ["-O3", "-g0"]
         # The slot's exchange must be one instruction, never a call that may lock. Apple's x86-64 has it without asking,
         # and its compiler may be building for two processors at once. The platform is the one that is built for.
         if sys.platform != "darwin" and sysconfig.get_platform().endswith(("x86_64", "amd64")):
@@ -119,7 +122,9 @@ class PenstockDistribution(Distribution):
     def what_is_missing(self) -> str:
         if self.missing is None:
             self.missing = ""
-            if self.trial(EVERYTHING) is not None:
+            if sys.implementation.name != "cpython":
+                self.missing = f"the native code is for CPython, and this is {sys.implementation.name}"
+            elif self.trial(EVERYTHING) is not None:
                 attempts = ((what, self.trial(program)) for what, program in TRIALS.items())
                 self.missing = next((f"{what}: {words}" for what, words in attempts if words is not None), "")
         return self.missing

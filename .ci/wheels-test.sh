@@ -5,8 +5,11 @@
 #   .ci/wheels-test.sh FOLDER [WHEEL]...      FOLDER has the sdist, which has the tests; default: all wheels in it
 #
 # x86_64: .ci/pythons.sh finds the interpreter. aarch64 on another processor: Debian's, under qemu-user-static, where the
-# part of the suite that is told below takes some minutes. PENSTOCK_PYTEST has more arguments for pytest. A wheel whose
-# interpreter can't be had here is named at the end, and is a failure.
+# part of the suite that is told below runs ten to twenty times slower than it would. A wheel whose interpreter can't be
+# had here is named at the end, and is a failure.
+#
+# PENSTOCK_SUITE   the tests to run instead, such as "tests/parity tests/concurrency"
+# PENSTOCK_PYTEST  more arguments for pytest
 set -euo pipefail
 folder="$(cd "${1:?where are the wheels?}" && pwd)"
 shift
@@ -17,7 +20,6 @@ cd "$(dirname "$0")/.."
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 unset PENSTOCK_PURE PYTHONPATH
-export PYTHONDONTWRITEBYTECODE=1
 read -r -a more <<<"${PENSTOCK_PYTEST:-}"
 
 "${PYTHON:-python3}" -m venv "$work/tools"
@@ -35,11 +37,17 @@ print(value if isinstance(value, str) else "\n".join(value))' "$work/tree/pyproj
 }
 mapfile -t requirements < <(setting test-requires)
 read -r -a suite <<<"$(setting test-command)"
+suite=("${suite[@]:1}") # without "python"
 
 # Under emulation a thread's turn is long and a process takes seconds to start: what is about arithmetic, states and
 # threads is run, what is about processes, servers and C programs of the host's is not.
-emulated=(python -m pytest -q tests/unit tests/parity tests/properties tests/concurrency tests/guard
+emulated=(-m pytest -q tests/unit tests/parity tests/properties tests/concurrency tests/guard
     --deselect tests/unit/test_backend.py --ignore=tests/guard/test_admin_page.py)
+
+if [ -n "${PENSTOCK_SUITE:-}" ]; then
+    read -r -a emulated <<<"-m pytest -q $PENSTOCK_SUITE"
+    suite=("${emulated[@]}")
+fi
 
 installed() { # installed ENVIRONMENT: the package comes from there, and is compiled
     (cd "$work/temporary" && "$1/bin/python" -W error -c '
@@ -79,7 +87,7 @@ for wheel in "${wheels[@]}"; do
             --python-version "$version" --implementation cp --abi "$abi" --abi none "${requirements[@]}" "$wheel"
     fi
     installed "$environment"
-    (cd "$work/tree" && TMPDIR="$work/temporary" nice -n 10 "$environment/bin/python" "${command[@]:1}" \
+    (cd "$work/tree" && TMPDIR="$work/temporary" nice -n 10 "$environment/bin/python" "${command[@]}" \
         -p no:cacheprovider ${more[@]+"${more[@]}"}) || failed+=("$name: tests")
     echo "took $((SECONDS - begun)) s"
     rm -rf "$environment"

@@ -60,9 +60,11 @@ build() {
     suffix="$("$2" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')"
     headers="$(dirname "$2")/../include"
     if [ -d "$headers/$(uname -m)-linux-gnu" ]; then # Debian's: Python's alone, without those of its C library
-        mkdir -p "$work/include-$version"
-        cp -r "$headers/python${version%t}" "$headers/$(uname -m)-linux-gnu" "$work/include-$version"
-        flags="-I$work/include-$version -I$work/include-$version/python${version%t}"
+        rm -rf "$work/include"
+        mkdir "$work/include"
+        cp -r "$headers/python${version%t}" "$work/include"
+        cp -r "$headers/$(uname -m)-linux-gnu" "$work/include/$processor-linux-gnu"
+        flags="-I$work/include -I$work/include/python${version%t}"
     fi
     find "$work/tree/build" -name '*.c' -exec touch {} + 2>/dev/null || true # C that was generated is good for every Python
     # pyconfig.h is that of the interpreter that builds: both processors have 8-byte words, low byte first.

@@ -144,3 +144,18 @@ def test_in_place_too_it_goes_on_without(tree: Path) -> None:
     done = build(tree, "build_ext", "--inplace", CC="no-such-compiler")
     assert done.returncode == 0, done.stderr
     assert "NO NATIVE CODE" in done.stderr
+
+
+def test_another_python_than_cpython_is_not_tried(tree: Path) -> None:
+    program = """
+import runpy, sys, types
+sys.implementation = types.SimpleNamespace(**{**vars(sys.implementation), "name": "another"})
+sys.argv = ["setup.py", "-q", "build_ext"]
+runpy.run_path("setup.py", run_name="__main__")
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "NO NATIVE CODE" in done.stderr
+    assert "the native code is for CPython, and this is another" in done.stderr
+    assert not list(tree.glob("build/lib*/penstock/*"))
