@@ -193,15 +193,21 @@ def documented() -> frozenset[str]:
 def sign(
     app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str | None, returns: str | None
 ) -> tuple[str | None, str | None]:
-    """The stub's signature of a compiled method; others as they are written: an alias and a default by their names."""
+    """The stub's signature of a compiled method; others as they are written: an alias and a default by their names.
+
+    A class that the page names with "()" is one that is given out and not made: it is shown without.
+    """
+    if what == "class" and signature == "()":
+        return "", None
     owner = getattr(obj, "__objclass__", None)
     module, of = getattr(owner, "__module__", ""), getattr(owner, "__name__", "")
     if owner is penstock.Limiter:  # it has adopted the engine's own
         module, of = "penstock._core", "Engine"
     stub = stubs(module).get(f"{of}.{obj.__name__}") if module.startswith("penstock._") else None
     if stub is None:
+        settings = "penstock.guard.entrance" if name.startswith("penstock.guard.") else "penstock.adapters.gate"
         plain = [NAMED.sub(r"\1\2", text) if text else text for text in (signature, returns)]
-        return plain[0], plain[1]
+        return plain[0] and plain[0].replace("[Settings]", f"[{settings}.Settings]"), plain[1]
     stub.args.args = stub.args.args[1:]
     for argument in [*stub.args.args, *stub.args.kwonlyargs]:
         if argument.annotation is not None and re.search(r"\b_\w", ast.unparse(argument.annotation)):

@@ -70,7 +70,9 @@ class SystemClock:
 class ManualClock:
     """A clock that stands still until it is told otherwise; whoever waits on it is woken by the telling.
 
-    start: seconds since the Unix epoch. Safe from any thread.
+    start: seconds since the Unix epoch.
+
+    Safe from any thread.
 
     >>> from penstock import Limiter
     >>> clock = ManualClock()

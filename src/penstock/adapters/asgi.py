@@ -20,10 +20,12 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 class LimitMiddleware:
     """Limits the requests of an ASGI application, and the opening of websockets.
 
-    rules: Rule, Limiter or rates; settings: those of Gate. Bodies are never read or kept, messages pass in their order;
-    only the one that starts a response is another, with headers added. Units of Concurrency limits are given back when
-    the application has ended, be it by an exception or because the client is gone. Refused websockets get the answer
-    where the server has the extension websocket.http.response, else they are closed with 1008.
+    rules: Rule, Limiter or rates; settings: those of Gate.
+
+    Bodies are never read or kept, messages pass in their order; only the one that starts a response is another, with
+    headers added. Units of Concurrency limits are given back when the application has ended, be it by an exception or
+    because the client is gone. Refused websockets get the answer where the server has the extension
+    websocket.http.response, else they are closed with 1008.
 
     >>> async def hello(scope, receive, send):
     ...     await send({"type": "http.response.start", "status": 200, "headers": []})

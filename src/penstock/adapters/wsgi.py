@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 class LimitWSGI:
     """Limits the requests of a WSGI application.
 
-    rules: Rule, Limiter or rates; settings: those of Gate. Bodies are never read or kept. Units of Concurrency limits
-    are given back when the server closes the answer, which it does when the client is gone as well, or when the
-    application raises.
+    rules: Rule, Limiter or rates; settings: those of Gate.
+
+    Bodies are never read or kept. Units of Concurrency limits are given back when the server closes the answer, which
+    it does when the client is gone as well, or when the application raises.
 
     >>> def hello(environ, start_response):
     ...     start_response("200 OK", [("Content-Type", "text/plain")])

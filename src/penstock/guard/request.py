@@ -20,7 +20,9 @@ class Request:
     address: the client's, as text, with no port; None where there is none (a unix socket). query: as it was sent,
     without the "?". headers: a mapping, or pairs as ASGI has them, of str or bytes (ISO 8859-1). user, session: who it
     is, where the application knows. ja4: the TLS fingerprint that a trusted proxy has computed. body: as far as it was
-    read. Nothing of it is checked or changed here: every field may be hostile.
+    read.
+
+    Nothing of it is checked or changed here: every field may be hostile.
     """
 
     __slots__ = (

@@ -44,7 +44,9 @@ class AiohttpCall:
 def install(app: web.Application, *rules: Rule | Limiter | Rates, **settings: Unpack[Settings]) -> None:
     """Limits an application, its subapplications too: a middleware that asks, and a signal that adds the headers.
 
-    rules: Rule, Limiter or rates; settings: those of Gate. The user of the key function `user` is `request["user"]`.
+    rules: Rule, Limiter or rates; settings: those of Gate.
+
+    The user of the key function `user` is `request["user"]`.
     """
     gate = Gate(rules, **settings)
 

@@ -57,8 +57,10 @@ def limit_middleware(get_response: Callable[[HttpRequest], Any]) -> Callable[[Ht
 def limit(limits: Limiter | Rates, **options: Unpack[Options]) -> Callable[[View], View]:
     """Decorator for views; `method_decorator(limit(...), name="dispatch")` for classes of them.
 
-    limits: a Limiter or rates; options: those of Rule. With the middleware its settings hold here as well, and its
-    headers tell of both. Key functions find the request as `call.request`.
+    limits: a Limiter or rates; options: those of Rule.
+
+    With the middleware its settings hold here as well, and its headers tell of both. Key functions find the request as
+    `call.request`.
     """
     rule = Rule(limits, **options)
 

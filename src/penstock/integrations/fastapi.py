@@ -85,9 +85,11 @@ class _HoldingLimit(_Limit):
 def limit(limits: Limiter | Rates, **options: Unpack[Options]) -> _Limit:
     """What Depends() takes: Depends(limit("5/minute", key=...)), of a route, a router or the application.
 
-    limits: a Limiter or rates; options: those of Rule. Key functions find the connection as `call.request`. A refusal
-    raises Refused, an HTTPException of 429 or 403. Headers are added to what the route returns, unless that is a
-    Response of its own: `install` adds them to every answer.
+    limits: a Limiter or rates; options: those of Rule.
+
+    Key functions find the connection as `call.request`. A refusal raises Refused, an HTTPException of 429 or 403.
+    Headers are added to what the route returns, unless that is a Response of its own: `install` adds them to every
+    answer.
     """
     rule = Rule(limits, **options)
     return _HoldingLimit(rule) if rule.holds else _Limit(rule)
@@ -96,7 +98,9 @@ def limit(limits: Limiter | Rates, **options: Unpack[Options]) -> _Limit:
 def install(app: FastAPI, *rules: Rule | Limiter | Rates, **settings: Unpack[Settings]) -> None:
     """Adds LimitMiddleware to an application, and the 429 of its rules and dependencies to its OpenAPI document.
 
-    rules, settings: those of LimitMiddleware. The settings hold for dependencies as well; all answers have headers.
+    rules, settings: those of LimitMiddleware.
+
+    The settings hold for dependencies as well; all answers have headers.
     """
     gate = Gate(rules, **settings)
     app.add_middleware(LimitMiddleware, *gate.rules.all, **settings)

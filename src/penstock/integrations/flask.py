@@ -27,9 +27,11 @@ _UNANSWERED = "penstock.unanswered"
 class Limits:
     """The extension: Limits(app, "100/minute", Rule(...)), or Limits(None, ...) and init_app(app) later.
 
-    rules: Rule, Limiter or rates; settings: those of Gate. It asks before any other before_request function that is
-    registered after it, and raises 429 or 403, so that the application's errorhandler(429) answers where there is one.
-    The user of the key function `user` is `g.user`, else REMOTE_USER.
+    rules: Rule, Limiter or rates; settings: those of Gate.
+
+    It asks before any other before_request function that is registered after it, and raises 429 or 403, so that the
+    application's errorhandler(429) answers where there is one. The user of the key function `user` is `g.user`, else
+    REMOTE_USER.
     """
 
     def __init__(

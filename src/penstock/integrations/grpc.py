@@ -75,15 +75,7 @@ def _handler(kind: str, behaviour: Behaviour, like: Any) -> Any:
 
 
 class _Interceptor:
-    """What both interceptors decide by.
-
-    limiter: a Limiter, or the limits of one that is made here. key: what a call is limited by, a function of the
-    method's full name ("/package.Service/Method") and the servicer context; without one the peer's address, of IPv6
-    the /64. unknown: what becomes of calls whose key is None or whose functions raise (logged, once a second at most):
-    "refuse" (PERMISSION_DENIED) or "admit"; there is no bucket that all of them share. A peer on a Unix socket has no
-    address. exempt: a function of the same two, true for calls that are not limited. on_refused: called with the key
-    and the Decision of each call over the limit, such as a RefusalLog.
-    """
+    """What both interceptors decide by; RateLimitInterceptor tells of the arguments."""
 
     def __init__(
         self,
@@ -138,7 +130,15 @@ class _Interceptor:
 
 
 class RateLimitInterceptor(_Interceptor, grpc.ServerInterceptor):
-    """For grpc.server: handlers in threads, unary and streaming. Arguments: see _Interceptor."""
+    """For grpc.server: handlers in threads, unary and streaming.
+
+    limiter: a Limiter, or the limits of one that is made here. key: what a call is limited by, a function of the
+    method's full name ("/package.Service/Method") and the servicer context; without one the peer's address, of IPv6
+    the /64. unknown: what becomes of calls whose key is None or whose functions raise (logged, once a second at most):
+    "refuse" (PERMISSION_DENIED) or "admit"; there is no bucket that all of them share. A peer on a Unix socket has no
+    address. exempt: a function of the same two, true for calls that are not limited. on_refused: called with the key
+    and the Decision of each call over the limit, such as a RefusalLog.
+    """
 
     def intercept_service(self, continuation: Callable[[Any], Any], details: Any) -> Any:
         """The method's handler, with the limit before it; None for a method that nobody serves."""
@@ -156,7 +156,10 @@ class RateLimitInterceptor(_Interceptor, grpc.ServerInterceptor):
 
 
 class AioRateLimitInterceptor(_Interceptor, grpc.aio.ServerInterceptor):
-    """For grpc.aio.server: coroutines, async generators and plain functions in threads. Arguments as there."""
+    """For grpc.aio.server: coroutines, async generators and plain functions in threads.
+
+    Arguments are those of RateLimitInterceptor.
+    """
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
         """The method's handler, with the limit before it; None for a method that nobody serves."""

@@ -29,7 +29,9 @@ class LimitedTransport(httpx.BaseTransport):
     limiter: a Limiter (without Concurrency), or limits such as "10/second". transport: what sends; httpx's own by
     default. key: what is limited, a function of the request; an error in it reaches the caller, and nothing is sent.
     wait: seconds to wait for a turn, None without end, 0 not at all; penstock.RateLimited is raised when it is not
-    enough. After a 429 or 503 with Retry-After no call of the key is sent before that time, retry_after_most seconds at
+    enough.
+
+    After a 429 or 503 with Retry-After no call of the key is sent before that time, retry_after_most seconds at
     most; the response itself is handed on. Each hop of a redirect is a call.
     """
 

@@ -21,8 +21,9 @@ class RefusalLog:
 
     per_second: lines a second at most, and as many at once; those left out are counted in the next line. logger: a
     Logger or its name. show_keys: write the key itself, cut at 200 characters and escaped; otherwise its 64-bit
-    fingerprint under a secret of this object, the same for the same key, from which the key cannot be told. The
-    decision's fields are on the record too, as penstock_key and penstock_decision, and what was left out as
+    fingerprint under a secret of this object, the same for the same key, from which the key cannot be told.
+
+    The decision's fields are on the record too, as penstock_key and penstock_decision, and what was left out as
     penstock_left_out. Safe from any thread; never raises for a key that a Limiter takes.
     """
 

@@ -21,9 +21,10 @@ def observe(
 ) -> None:
     """Reports penstock.admitted, penstock.denied and so on, with the attribute penstock.limiter.
 
-    limiters: with names of their own, or a mapping of names. meter_provider: the global one by default. Keys are never
-    in a metric. A limiter that processes share counts for all of them. An export reads the whole table once for each
-    metric.
+    limiters: with names of their own, or a mapping of names. meter_provider: the global one by default.
+
+    Keys are never in a metric. A limiter that processes share counts for all of them. An export reads the whole table
+    once for each metric.
     """
     found = named(limiters)
     meter = get_meter("penstock", meter_provider=meter_provider)

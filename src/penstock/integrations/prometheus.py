@@ -20,9 +20,11 @@ except ImportError as error:
 class PenstockCollector(Collector):
     """Metrics penstock_admitted_total, penstock_denied_total and so on, labelled with the limiter's name.
 
-    limiters: with names of their own, or a mapping of names. Keys are never in a metric. A limiter that processes share
-    counts for all of them, so every process reports the same; one that they do not share, for itself. A scrape reads
-    the whole table, a millisecond for a hundred thousand keys.
+    limiters: with names of their own, or a mapping of names.
+
+    Keys are never in a metric. A limiter that processes share counts for all of them, so every process reports the
+    same; one that they do not share, for itself. A scrape reads the whole table, a millisecond for a hundred thousand
+    keys.
     """
 
     def __init__(self, limiters: Mapping[str, Limiter] | Iterable[Limiter]) -> None:

@@ -34,9 +34,10 @@ class LimitedAdapter(HTTPAdapter):
 
     limiter: a Limiter (without Concurrency), or limits such as "10/second". key: what is limited, a function of the
     prepared request; an error in it reaches the caller, and nothing is sent. wait: seconds to wait for a turn, None
-    without end, 0 not at all; penstock.RateLimited is raised when it is not enough. After a 429 or 503 with Retry-After
-    no call of the key is sent before that time, retry_after_most seconds at most; the response itself is handed on.
-    options: HTTPAdapter's own. What its max_retries sends again is not a call of its own.
+    without end, 0 not at all; penstock.RateLimited is raised when it is not enough. options: HTTPAdapter's own.
+
+    After a 429 or 503 with Retry-After no call of the key is sent before that time, retry_after_most seconds at most;
+    the response itself is handed on. What HTTPAdapter's max_retries sends again is not a call of its own.
     """
 
     def __init__(

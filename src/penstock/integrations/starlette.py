@@ -28,8 +28,10 @@ Endpoint = Callable[..., Any]
 def limit(limits: Limiter | Rates, **options: Unpack[Options]) -> Callable[[Endpoint], Endpoint]:
     """Decorator for endpoints, functions of a Request or a WebSocket and methods of an HTTPEndpoint; the outermost one.
 
-    limits: a Limiter or rates; options: those of Rule. With LimitMiddleware around the application its settings hold
-    here, and its headers tell of both. Key functions find the request as `call.request`.
+    limits: a Limiter or rates; options: those of Rule.
+
+    With LimitMiddleware around the application its settings hold here, and its headers tell of both. Key functions find
+    the request as `call.request`.
     """
     rule = Rule(limits, **options)
 

@@ -28,10 +28,10 @@ class Sync:
     url: "redis://host:6379/0", "rediss://…", "unix:///path", or a redis-py client, whose settings are used for a
     connection of our own. every: seconds between two exchanges, 0.005 to 1; a limit that fills faster is settled more
     often. strict: nothing is admitted that Redis has not leased before, so callers without a lease wait (`acquire`) or
-    are refused. on_outage, while Redis is away: each instance enforces its part ("share"), admits all ("open") or
-    nothing ("closed"). fleet_hint: instances to suppose in the first three seconds. secret: at least 16 bytes, the same
-    in all instances; keys in Redis are hashed with it. Without one they are hashed with the limiter's name alone, so
-    that who can read Redis and guesses a key can tell whether it is there.
+    are refused. on_outage: what holds while Redis is away; each instance enforces its part ("share"), admits all
+    ("open") or nothing ("closed"). fleet_hint: instances to suppose in the first three seconds. secret: at least 16
+    bytes, the same in all instances; keys in Redis are hashed with it. Without one they are hashed with the limiter's
+    name alone, so that who can read Redis and guesses a key can tell whether it is there.
     """
 
     url: str | Client = dataclasses.field(repr=False)
