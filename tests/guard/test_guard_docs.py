@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doc_pages import DOCS, ROOT, blocks, codes, read, run
+from doc_pages import DOCS, blocks, codes, read, run
 
+import penstock.guard
 from penstock.cli.__main__ import main
 from penstock.guard import Config, Guard, GuardMiddleware
 from penstock.guard.bypass import scenarios as bypass_scenarios
@@ -184,6 +185,6 @@ def test_the_table_for_contributors_names_real_tests() -> None:
         source = (Path(__file__).parent / f"test_{short.get(name, name)}.py").read_text(encoding="utf-8")
         assert re.search(rf"^def {test}\(", source, re.MULTILINE), (name, test)
     assert len(named) == len(re.findall(r"`test_\w+`", table)), "each with its file"
-    guard = ROOT / "src" / "penstock" / "guard"
+    guard = Path(penstock.guard.__file__).parent
     for path in re.findall(r"`(?!test_)(\w+(?:\.py|/))`", table):
         assert (guard / path).exists(), path
