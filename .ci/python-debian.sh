@@ -38,7 +38,7 @@ if [ ! -x "$command" ]; then
     trap 'rm -rf "$work"' EXIT
     # A copy of sid may be older than sid says its lists are good for; they are signed all the same.
     mmdebstrap --quiet --variant=extract --architectures="$architecture" --aptopt='Acquire::Check-Valid-Until "false"' \
-        --include="python$version,libpython$version-dev,libpython$version-stdlib" "$release" "$work/root" "$mirror" >&2
+        --include="python$version,libpython$version-dev,libpython$version-stdlib,libstdc++6" "$release" "$work/root" "$mirror" >&2
     [ -e "$work/root/lib" ] || ln -s usr/lib "$work/root/lib" # the package that does so was not asked for
     loader="$(cd "$work/root" && find -H . lib/ -path '*-linux-gnu/ld-linux*' | head -n 1)"
     triplet="$(basename "$(dirname "$loader")")"
