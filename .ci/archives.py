@@ -23,11 +23,11 @@ WHEEL_NEEDS = {
     "penstock/guard/admin/page.js", "penstock/guard/admin/icon.svg",
 }  # fmt: skip
 SDIST_NEEDS = {
-    "pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "PKG-INFO", ".gitignore",
+    "pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md", "PKG-INFO", ".gitignore",
     "ext/README.md", "ext/_core.pyx", "ext/native.pxd", "ext/limiter.h", "ext/platform/atomics.h",
     "src/penstock/__init__.py", "src/penstock/sync/merge.lua", "src/penstock/guard/admin/page.html",
     "tests/conftest.py", "tests/test_readme.py", "tests/packaging/test_archives.py", "tests/native/claim.c",
-    "tests/model/mutants.py", "benchmarks/README.md", "benchmarks/RESULTS.md", "docs/guard.md", ".ci/run",
+    "tests/model/mutants.py", "benchmarks/README.md", "benchmarks/RESULTS.md", "docs/index.md", ".ci/run",
     ".ci/archives.py", ".github/workflows/ci.yml",
 }  # fmt: skip
 SDIST_ROOMS = {"ext", "src", "tests", "benchmarks", "docs", ".ci", ".github"}

@@ -130,7 +130,7 @@ def test_a_wheel_that_breaks_a_rule_is_found(names: set[str], tag: str, fault: s
         ("build/lib/a.py", "", "build/ does not belong there"),
         ("tests/__pycache__/a.pyc", "", "is generated"),
         ("", "ext/limiter.h", "ext/limiter.h is missing"),
-        ("", "docs/guard.md", "nothing of docs/"),
+        ("", "docs/index.md", "nothing of docs/"),
     ],
 )
 def test_an_sdist_that_breaks_a_rule_is_found(more: str, less: str, fault: str) -> None:
