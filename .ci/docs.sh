@@ -8,22 +8,24 @@
 # that are no pages lead there, and are plain text without it. Nothing else is written to this checkout.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-builder=html
 if [ "${1:-}" = --links ]; then
-    builder=linkcheck
-    shift
+    out=
+else
+    mkdir -p "${1:-build/docs}"
+    out="$(cd "${1:-build/docs}" && pwd)"
+    if [ -n "$(ls -A "$out")" ] && [ ! -e "$out/.buildinfo" ]; then
+        echo "$out has files, and they are not an earlier build's" >&2
+        exit 2
+    fi
 fi
-mkdir -p "${1:-build/docs}"
-out="$(cd "${1:-build/docs}" && pwd)"
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
-cp -r .github benchmarks docs ext src tests setup.py pyproject.toml ./*.md LICENSE "$work"
-find "$work/src" -name '*.so' -delete
+.ci/copy.sh "$work"
 cd "$work"
 "${PYTHON:-python3}" -m venv venv
 venv/bin/pip install -q '.[docs]'
-if [ "$builder" = linkcheck ]; then
+if [ -z "$out" ]; then
     venv/bin/python -m sphinx -q -b linkcheck docs "$work/links"
     echo "every external link answers"
 else

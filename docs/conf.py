@@ -40,7 +40,9 @@ pages_shown = {
     "project/core": "ext/README.md",
     "project/results": "benchmarks/RESULTS.md",
     "project/benchmarks": "benchmarks/README.md",
+    "project/changelog": "CHANGELOG.md",
     "project/contributing": ".github/CONTRIBUTING.md",
+    "project/reporting": ".github/SECURITY.md",
 }
 """Pages of this folder that show a file from elsewhere in the repository."""
 
