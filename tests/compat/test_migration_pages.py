@@ -12,10 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+from peers import needed
 
-import penstock
+needed("httpx")
+
+import httpx  # noqa: E402
+
+import penstock  # noqa: E402
 
 PAGES = Path(__file__).parents[2] / "docs" / "migration"
 EXAMPLES = {

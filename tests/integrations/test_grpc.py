@@ -10,12 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import grpc
-import grpc.aio
 import pytest
+from peers import needed
 
-from penstock import Concurrency, Limiter
-from penstock.integrations.grpc import AioRateLimitInterceptor, RateLimitInterceptor, address_of
+needed("grpc")
+
+import grpc  # noqa: E402
+import grpc.aio  # noqa: E402
+
+from penstock import Concurrency, Limiter  # noqa: E402
+from penstock.integrations.grpc import AioRateLimitInterceptor, RateLimitInterceptor, address_of  # noqa: E402
 
 KINDS = ["unary_unary", "unary_stream", "stream_unary", "stream_stream"]
 

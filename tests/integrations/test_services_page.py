@@ -13,12 +13,16 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
-import requests
-from prometheus_client import REGISTRY, generate_latest
+from peers import needed
 
-from penstock import RateLimited, native
+needed("grpc", "requests", "prometheus_client")
+
+import grpc  # noqa: E402
+import requests  # noqa: E402
+from prometheus_client import REGISTRY, generate_latest  # noqa: E402
+
+from penstock import RateLimited, native  # noqa: E402
 
 PAGE = Path(__file__).parents[2] / "docs" / "services.md"
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.M | re.S)
