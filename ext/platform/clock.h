@@ -10,6 +10,8 @@
  *
  *   - the counter is read again after the system's clock, so that a thread held up between the two (an interrupt, its
  *     turn was over) only makes the anchor late, and one that is late by more than PS_CLOCK_LATE is not used;
+ *   - the anchor begins PS_CLOCK_GRAIN after the counter that was read: what it showed may have begun so long before (Arm's
+ *     counters move on every 42 ns or so, by one or by several), and that time is not to be counted twice;
  *   - the scale is rounded down by more than the system's clock may be slewed (500 parts in a million, adjtimex(2));
  *   - the system's clock is read between taking the sequence and publishing the anchor, and whoever must read it
  *     himself meanwhile says so in the sequence: the anchor, which may be older than his reading and runs slow, then
@@ -29,8 +31,11 @@
 #define PS_CLOCK_REACH UINT64_C(1000000)      /* ns an anchor serves */
 #define PS_CLOCK_MARGIN 1024                  /* the scale is this fraction slow */
 #define PS_CLOCK_LATE (PS_CLOCK_REACH >> 10)  /* ns between reading the system's clock and the counter, at most */
+#if !defined(PS_CLOCK_GRAIN) /* a test has coarser counters than there are */
+#define PS_CLOCK_GRAIN UINT64_C(64)           /* ns that a counter may stand still before it moves on, at most */
+#endif
 #define PS_CLOCK_SKEW 256                     /* the counter may be this fraction of the reach behind the anchor's */
-#define PS_CLOCK_LAG (PS_CLOCK_REACH >> 7)    /* ns a reading may be late: these three, a slew and the scale's error */
+#define PS_CLOCK_LAG (PS_CLOCK_REACH >> 7)    /* ns a reading may be late: these four, a slew and the scale's error */
 #define PS_CLOCK_CALIBRATE UINT64_C(20000000) /* ns of baseline before a scale is believed */
 #define PS_CLOCK_PRECISION 16384              /* counts of baseline for each count that its ends are uncertain by */
 #define PS_CLOCK_SHIFT 32                     /* scale is ns per count, times 2^32 */
@@ -106,6 +111,9 @@ typedef struct {
 enum { PS_CLOCK_WRITING = 1, PS_CLOCK_SPOILED = 2, PS_CLOCK_NEXT = 4 }; /* in the sequence */
 
 #if PS_CLOCK_COUNTER
+/* Counts of PS_CLOCK_GRAIN. */
+static inline uint64_t ps_clock_grain(uint64_t scale) { return scale ? (PS_CLOCK_GRAIN << PS_CLOCK_SHIFT) / scale + 1 : 0; }
+
 /* Reads the system's clock and moves the anchor there, or keeps another from using the one it is moving. `sequence` is
  * as it was read; false when another thread has moved it since. */
 static bool ps_clock_anchor(ps_clock *clock, uint64_t sequence, uint64_t *reading) {
@@ -120,13 +128,14 @@ static bool ps_clock_anchor(ps_clock *clock, uint64_t sequence, uint64_t *readin
         return false;
     uint64_t before = ps_clock_counter_after(), time_ns = ps_clock_system(), counter = ps_clock_counter_after();
     uint64_t gap = counter - before;
-    uint64_t last_counter = ps_load_relaxed(&clock->counter), last_ns = ps_load_relaxed(&clock->time_ns);
+    uint64_t last_ns = ps_load_relaxed(&clock->time_ns);
     uint64_t first_counter = ps_load_relaxed(&clock->first_counter), first_ns = ps_load_relaxed(&clock->first_ns);
     uint64_t first_gap = ps_load_relaxed(&clock->first_gap), scale = ps_load_relaxed(&clock->scale);
-    bool odd = counter < before || before <= last_counter || time_ns < last_ns;
+    uint64_t last_counter = ps_load_relaxed(&clock->counter) - ps_clock_grain(scale);
+    bool odd = counter < before || before < last_counter || time_ns < last_ns;
     /* An anchor that would have run ahead of the system's clock was scaled wrongly: begin anew. */
     if (scale && !odd && before - last_counter < UINT64_C(1) << 31)
-        odd = ps_mul_shift(before - last_counter, scale, PS_CLOCK_SHIFT) > time_ns - last_ns;
+        odd = ps_mul_shift(before - last_counter, scale, PS_CLOCK_SHIFT) > time_ns - last_ns + PS_CLOCK_GRAIN;
     bool again = odd || first_counter == 0; /* a baseline from here on */
     if (again) {
         scale = 0;
@@ -145,7 +154,7 @@ static bool ps_clock_anchor(ps_clock *clock, uint64_t sequence, uint64_t *readin
         first_gap = gap;
     }
     bool late = gap >= UINT64_C(1) << 31 || (gap * scale) >> PS_CLOCK_SHIFT > PS_CLOCK_LATE;
-    ps_store_release(&clock->counter, counter);
+    ps_store_release(&clock->counter, counter + ps_clock_grain(scale));
     ps_store_release(&clock->time_ns, time_ns);
     ps_store_release(&clock->scale, scale);
     ps_store_release(&clock->reach, scale && !late ? (PS_CLOCK_REACH << PS_CLOCK_SHIFT) / scale : 0);

@@ -173,7 +173,7 @@ static inline void ps_automaton_fill(
         if (dense) {
             for (uint32_t of = 0; of < automaton->classes; of++) {
                 uint32_t child = ps_trie_child(nodes, order[i], of);
-                row[2 + of] = child ? nodes[child].row : i ? ps_automaton_step(automaton, fail, of) : row - rows;
+                row[2 + of] = child ? nodes[child].row : i ? ps_automaton_step(automaton, fail, of) : (uint32_t)(row - rows);
             }
             continue;
         }

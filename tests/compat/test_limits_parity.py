@@ -8,18 +8,22 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
-import limits.aio.strategies
-import limits.storage.memory
-import limits.strategies
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from limits import RateLimitItemPerMinute, RateLimitItemPerSecond
-from limits.storage import storage_from_string
-from limits.storage.memory import MemoryStorage
+from peers import needed
 
-import penstock.compat.limits as compat
-from penstock.clock import ManualClock
+needed("limits")
+
+import limits.aio.strategies  # noqa: E402
+import limits.storage.memory  # noqa: E402
+import limits.strategies  # noqa: E402
+from limits import RateLimitItemPerMinute, RateLimitItemPerSecond  # noqa: E402
+from limits.storage import storage_from_string  # noqa: E402
+from limits.storage.memory import MemoryStorage  # noqa: E402
+
+import penstock.compat.limits as compat  # noqa: E402
+from penstock.clock import ManualClock  # noqa: E402
 
 ITEMS = [
     RateLimitItemPerSecond(1),

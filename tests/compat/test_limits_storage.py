@@ -11,15 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from limits import RateLimitItemPerMinute, parse
-from limits.errors import ConfigurationError, StorageError
-from limits.storage import storage_from_string
-from limits.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter, SlidingWindowCounterRateLimiter
+from peers import needed
 
-import penstock
-import penstock.compat.limits as compat
-from penstock.clock import ManualClock
-from penstock.compat import _windows
+needed("limits")
+
+from limits import RateLimitItemPerMinute, parse  # noqa: E402
+from limits.errors import ConfigurationError, StorageError  # noqa: E402
+from limits.storage import storage_from_string  # noqa: E402
+from limits.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter, SlidingWindowCounterRateLimiter  # noqa: E402
+
+import penstock  # noqa: E402
+import penstock.compat.limits as compat  # noqa: E402
+from penstock.clock import ManualClock  # noqa: E402
+from penstock.compat import _windows  # noqa: E402
 
 STRATEGIES = [FixedWindowRateLimiter, MovingWindowRateLimiter, SlidingWindowCounterRateLimiter]
 needs_segments = pytest.mark.skipif(

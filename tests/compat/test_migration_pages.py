@@ -11,11 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from doc_pages import DOCS, codes
+from peers import needed
 
-import penstock
+needed("httpx")
+
+import httpx  # noqa: E402
+
+import penstock  # noqa: E402
 
 EXAMPLES = {
     f"{page.stem}-{number}": code

@@ -13,10 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from celery import Celery
+from peers import needed
 
-from penstock import Limiter, RateLimited, native
-from penstock.integrations.celery import LimitedTask
+needed("celery")
+
+from celery import Celery  # noqa: E402
+
+from penstock import Limiter, RateLimited, native  # noqa: E402
+from penstock.integrations.celery import LimitedTask  # noqa: E402
 
 APPLICATION = """
 import os

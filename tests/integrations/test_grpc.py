@@ -10,12 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import grpc
-import grpc.aio
 import pytest
+from peers import needed
 
-from penstock import Concurrency, Limiter
-from penstock.integrations.grpc import AioRateLimitInterceptor, RateLimitInterceptor, address_of
+needed("grpc")
+
+import grpc  # noqa: E402
+import grpc.aio  # noqa: E402
+
+from penstock import Concurrency, Limiter  # noqa: E402
+from penstock.integrations.grpc import AioRateLimitInterceptor, RateLimitInterceptor, address_of  # noqa: E402
 
 KINDS = ["unary_unary", "unary_stream", "stream_unary", "stream_stream"]
 
@@ -150,8 +154,10 @@ async def asyncio_calls(style: str) -> None:
 @pytest.mark.parametrize("style", ["coroutines", "plain functions"])
 def test_every_kind_of_call_is_limited_in_asyncio(style: str) -> None:
     """In a process of its own: what grpc.aio leaves behind waits for its thread whenever it is collected."""
-    code = f"import asyncio, test_grpc; asyncio.run(test_grpc.asyncio_calls({style!r}))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, timeout=60)
+    here = Path(__file__).parent
+    code = f"import asyncio, sys; sys.path.append({str(here.parent)!r}); import test_grpc"
+    code += f"; asyncio.run(test_grpc.asyncio_calls({style!r}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr.decode()
 
 

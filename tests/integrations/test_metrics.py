@@ -7,16 +7,20 @@ import urllib.request
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from prometheus_client import CollectorRegistry, make_wsgi_app
-from prometheus_client.parser import text_string_to_metric_families
+from peers import needed
 
-from penstock import Limiter
-from penstock.integrations._figures import FIGURES
-from penstock.integrations.opentelemetry import observe
-from penstock.integrations.prometheus import PenstockCollector
-from penstock.sync.state import SyncState
+needed("opentelemetry", "prometheus_client")
+
+from opentelemetry.sdk.metrics import MeterProvider  # noqa: E402
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader  # noqa: E402
+from prometheus_client import CollectorRegistry, make_wsgi_app  # noqa: E402
+from prometheus_client.parser import text_string_to_metric_families  # noqa: E402
+
+from penstock import Limiter  # noqa: E402
+from penstock.integrations._figures import FIGURES  # noqa: E402
+from penstock.integrations.opentelemetry import observe  # noqa: E402
+from penstock.integrations.prometheus import PenstockCollector  # noqa: E402
+from penstock.sync.state import SyncState  # noqa: E402
 
 
 @pytest.fixture

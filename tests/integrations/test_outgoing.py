@@ -10,14 +10,18 @@ from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import httpx
 import pytest
-import requests
+from peers import needed
 
-from penstock import Concurrency, Limiter, RateLimited
-from penstock.integrations._outgoing import PAUSES_MOST, Outgoing, retry_after
-from penstock.integrations.httpx import AsyncLimitedTransport, LimitedTransport
-from penstock.integrations.requests import LimitedAdapter
+needed("httpx", "requests")
+
+import httpx  # noqa: E402
+import requests  # noqa: E402
+
+from penstock import Concurrency, Limiter, RateLimited  # noqa: E402
+from penstock.integrations._outgoing import PAUSES_MOST, Outgoing, retry_after  # noqa: E402
+from penstock.integrations.httpx import AsyncLimitedTransport, LimitedTransport  # noqa: E402
+from penstock.integrations.requests import LimitedAdapter  # noqa: E402
 
 
 class Server(ThreadingHTTPServer):

@@ -13,13 +13,17 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
-import requests
 from doc_pages import DOCS, codes
-from prometheus_client import REGISTRY, generate_latest
+from peers import needed
 
-from penstock import RateLimited, native
+needed("grpc", "requests", "prometheus_client")
+
+import grpc  # noqa: E402
+import requests  # noqa: E402
+from prometheus_client import REGISTRY, generate_latest  # noqa: E402
+
+from penstock import RateLimited, native  # noqa: E402
 
 EXAMPLES = codes(DOCS / "services.md")
 

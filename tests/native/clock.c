@@ -28,6 +28,14 @@ static int held_clock_gettime(clockid_t id, struct timespec *now) {
     return result;
 }
 
+/* Other processors' counters are coarser: so many counts are one. */
+static uint64_t coarse = 1, grain = 64;
+#define PS_CLOCK_GRAIN grain
+#if defined(__x86_64__)
+static inline uint64_t coarse_counter(void) { return __builtin_ia32_rdtsc() / coarse; }
+#define __builtin_ia32_rdtsc coarse_counter
+#endif
+
 #include "platform/atomics.h"
 static inline bool told_exchange(ps_word *word, uint64_t *expected, uint64_t desired) {
     bool done = ps_exchange_if_equal(word, expected, desired);
@@ -144,6 +152,24 @@ static void writer_that_died(void) {
     read_many(&shared, "after a writer that died");
 }
 
+/* Nothing is counted twice where one count lasts as long as a reading, and readings within one count calibrate, too. */
+static void counter_that_is_coarse(void) {
+    grain = 1024; /* ns of so many counts at 1 GHz */
+    for (coarse = 64; coarse <= 1024; coarse *= 4) {
+#if defined(__x86_64__)
+        memset(&shared, 0, sizeof shared);
+        for (int tries = 0; tries < 50 && !ps_load_relaxed(&shared.scale); tries++) /* the machine may be busy */
+            calibrate(&shared);
+        CHECK(ps_load_relaxed(&shared.scale), "a counter of %llu counts in one is not used", (unsigned long long)coarse);
+#endif
+        for (int i = 0; i < 20; i++) {
+            let_expire();
+            read_many(&shared, "with a counter that is coarse");
+        }
+    }
+    coarse = 1, grain = 64;
+}
+
 static void body(worker *w) {
     uint64_t last = 0, count = 0, served = 0;
     while ((last & 0xff) || spin_ns() < until_ns) {
@@ -167,6 +193,7 @@ int main(int argc, char **argv) {
     held_while_calibrating();
     anchor_older_than_a_reading();
     writer_that_died();
+    counter_that_is_coarse();
     uint64_t held_behind = ps_load_relaxed(&most_behind);
     ps_store_relaxed(&most_behind, 0);
     memset(&shared, 0, sizeof shared);
