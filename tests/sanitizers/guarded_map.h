@@ -6,6 +6,7 @@
 #define PENSTOCK_GUARDED_MAP_H
 
 #include <sanitizer/asan_interface.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/mman.h>
 #include <sys/types.h>
@@ -15,9 +16,17 @@
 static inline size_t guarded_bytes(size_t bytes) { return (bytes + GUARD - 1) / GUARD * GUARD + 2 * GUARD; }
 
 static inline void *guarded_mmap(void *at, size_t bytes, int access, int flags, int file, off_t offset) {
-    char *start = (char *)mmap(at, guarded_bytes(bytes), access, flags, file, offset);
+    if (flags & MAP_FIXED) /* in place of pages that lie between guards already */
+        return mmap(at, bytes, access, flags, file, offset);
+    bool anonymous = flags & MAP_ANONYMOUS;
+    int room = anonymous ? flags : MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    char *start = (char *)mmap(at, guarded_bytes(bytes), access, room, anonymous ? file : -1, anonymous ? offset : 0);
     if (start == MAP_FAILED)
         return MAP_FAILED;
+    if (!anonymous && mmap(start + GUARD, bytes, access, flags | MAP_FIXED, file, offset) == MAP_FAILED) {
+        munmap(start, guarded_bytes(bytes)); /* a segment's file begins behind the guard, not below it */
+        return MAP_FAILED;
+    }
     ASAN_POISON_MEMORY_REGION(start, GUARD);
     ASAN_POISON_MEMORY_REGION(start + GUARD + bytes, guarded_bytes(bytes) - GUARD - bytes);
     return start + GUARD;
