@@ -6,9 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from peers import needed
 from processes import Answer, serving
 
 from penstock import native
+
+needed("flask_limiter", "gunicorn", "slowapi", "uvicorn")
 
 FLASK = """
 from flask import Flask

@@ -6,6 +6,7 @@ What a fuzzer finds with the coverage in view, for as long as one likes, is .ci/
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import time
@@ -96,7 +97,7 @@ def test_core(broken: bool, tmp_path: Path) -> None:
         wrong = right.replace("held <= p->limit - cost", "held < p->limit - cost")
         assert wrong != right
         header.write_text(wrong)
-    machine = ["-mcx16"] if os.uname().machine in ("x86_64", "amd64") else []
+    machine = ["-mcx16"] if platform.machine() in ("x86_64", "amd64", "AMD64") else []
     flags = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function", *machine, "-DSTANDALONE"]
     program = tmp_path / "core"
     command = [str(CC), *flags, f"-I{HERE.parent / 'native'}", f"-I{ext}", str(HERE / "core.c"), "-o", str(program)]

@@ -77,7 +77,7 @@ def test_a_follower_takes_over_from_a_leader_that_closes(host: Host, shared: Mak
     until("the follower", lambda: leads(second) and state(second).connected)
     other = shared("10/hour", strict=True)
     connected(other)
-    assert other.acquire("k", 6, timeout=5)
+    assert other.acquire("k", 6, timeout=30)
     assert not other.acquire("k", timeout=0.1)
 
 
@@ -201,7 +201,7 @@ def test_a_key_that_a_follower_resets_is_new_everywhere(host: Host, shared: Make
     leader, follower = host("3/hour"), host("3/hour")
     other = shared("3/hour")
     connected(leader, other)
-    assert other.acquire("k", 3, timeout=5)
+    assert other.acquire("k", 3, timeout=30)
     until("the host", lambda: not follower.check("k").allowed)
     follower.reset("k")
     until("the other host", lambda: other.check("k").allowed)

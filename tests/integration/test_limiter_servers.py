@@ -25,13 +25,15 @@ def test_windows_are_shared(shared: Make) -> None:
     pairs = {limit: [shared(limit, name=type(limit).__name__) for _ in range(2)] for limit in WINDOWS}
     for pair in pairs.values():
         connected(*pair)
-    start, admitted = time.monotonic(), dict.fromkeys(WINDOWS, 0)
-    while time.monotonic() - start < 0.8:
+    start, admitted, asked = time.monotonic(), dict.fromkeys(WINDOWS, 0), 0
+    while (passed := time.monotonic() - start) < 0.8 or asked < 500:  # longer on a busy machine
+        asked += 1
         for limit, pair in pairs.items():
             admitted[limit] += sum(one.hit("k") for one in pair)
         time.sleep(0.001)
-    # Up to three windows are touched; what both may admit ahead of Redis comes on top, in each.
-    assert all(100 < count <= 3 * 100 + 3 * 100 for count in admitted.values()), admitted
+    # So many windows are touched; what both may admit ahead of Redis comes on top, in each.
+    windows = passed // 0.5 + 2
+    assert all(100 < count <= windows * 2 * 100 for count in admitted.values()), admitted
 
 
 def test_no_text_of_a_key_leaves_the_process(

@@ -10,6 +10,7 @@ CC names the compiler (default gcc). By hand, in this folder:
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -21,7 +22,7 @@ from mutants import Mutant
 HERE = Path(__file__).parent
 EXT = HERE.parent.parent / "ext"
 CC = shutil.which(os.environ.get("CC", "gcc"))
-MACHINE = ["-mcx16"] if os.uname().machine in ("x86_64", "amd64") else []
+MACHINE = ["-mcx16"] if platform.machine() in ("x86_64", "amd64", "AMD64") else []
 FLAGS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", *MACHINE, '-DPENSTOCK_MODEL="words.h"']
 LOOSE = ["-Wno-unused-function", "-Wno-unused-variable", "-Wno-unused-but-set-variable", "-Wno-unused-parameter"]
 """No program uses all of a header's functions, and what a mutant no longer uses is not its fault."""

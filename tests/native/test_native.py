@@ -8,6 +8,7 @@ and can be compiled and run by hand; the flags are below. Marked soak: the same 
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,7 +28,7 @@ WALL_NS = 1_763_780_000_123_456_789
 """policies.c has the same."""
 
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-unused-function"]  # no program uses all of a header's functions
-MACHINE = ["-mcx16"] if os.uname().machine in ("x86_64", "amd64") else []
+MACHINE = ["-mcx16"] if platform.machine() in ("x86_64", "amd64", "AMD64") else []
 SANITIZERS = {
     "": ["-O2"],
     "thread": ["-O1", "-fsanitize=thread"],

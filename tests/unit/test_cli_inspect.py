@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -164,6 +163,8 @@ def test_watching_a_pipe_until_it_is_interrupted(path: Path) -> None:
 
 @segments
 def test_watching_on_a_terminal(path: Path) -> None:
+    import pty  # here, because Windows has none
+
     Limiter("1000/hour", shared=path).hit("a")
     ours, its = pty.openpty()
     watch = watching(path, "--watch", "0.1", stdout=its, stderr=its)

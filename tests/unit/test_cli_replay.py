@@ -7,7 +7,6 @@ import gzip
 import io
 import json
 import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -213,6 +212,8 @@ def test_an_output_that_can_show_ascii_only(log: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="no terminal to pretend")
 def test_progress_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pty  # here, because Windows has none
+
     monkeypatch.setattr(_progress, "_FIRST", 0)
     monkeypatch.setattr(_progress, "_EVERY", 0)
     ours, theirs = pty.openpty()

@@ -417,11 +417,12 @@ def test_whatever_gives_back_wakes_the_first_in_line(limiter_class: Any, wake: C
     wake(limiter)
     assert first.result(PATIENCE) is True
     assert second.result(PATIENCE) is True
-    if limiter.peek("a").remaining:
+    now = limiter.peek("a")
+    if now.remaining or now.limit == 5:  # there is room for it, or it has taken that
         assert third.result(PATIENCE) is True
     else:
         time.sleep(0.005)
-        assert third.done() == (limiter.peek("a").limit == 5)
+        assert not third.done()
     limiter.close()
 
 
