@@ -20,6 +20,7 @@ cd "$(dirname "$0")/.."
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 unset PENSTOCK_PURE PYTHONPATH
+export PENSTOCK_LEAN=1 # as pyproject.toml says for cibuildwheel
 read -r -a more <<<"${PENSTOCK_PYTEST:-}"
 
 "${PYTHON:-python3}" -m venv "$work/tools"
