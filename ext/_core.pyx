@@ -1029,7 +1029,7 @@ cdef class Engine:
     def hit_many(self, keys, costs=1, tier=None):
         """`hit` for each key in order, at one time: a NumPy bool array. Keys: any iterable of keys, a NumPy array of
         integers, S or U, or an Arrow array (chunked too) of integers, strings or binary. costs: an int, or as many as
-        there are keys."""
+        there are keys. Needs NumPy: `pip install 'penstock[numpy]'`."""
         return decide_batch(self, keys, costs, tier, False)
 
     def check_many(self, keys, costs=1, tier=None):

@@ -199,8 +199,9 @@ class LimiterMethods(Engine):
 
         The file is written whole before it gets its name, with mode 0600: it has the secret, and the names that are
         remembered. Others may decide meanwhile: each key is saved as it was at one moment, not all at the same. What is
-        held of Concurrency limits is not saved, nor are counters. Raises SnapshotError, and what was there stays, when
-        the file cannot be written; ValueError with sync=, where it is Redis that counts.
+        held of Concurrency limits is not saved; counters are, to be looked at, and begin anew in what is loaded. Raises
+        SnapshotError, and what was there stays, when the file cannot be written; ValueError with sync=, where it is
+        Redis that counts.
         """
         from penstock.snapshot import Snapshot, scales_of, write
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -42,11 +43,10 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_page_is_in_the_sidebar() -> None:
-    """Once, and the page that shows all of it once more."""
-    listed = [target.partition("#")[0] for target in links(read(DOCS / "index.md"))]
-    assert {page for page in listed if listed.count(page) > 1} == {"project/overview.md"}
+    """Once: the sidebar is the first page's lists; links elsewhere on that page come on top."""
+    listed = re.findall(r"^- \[[^\]]+\]\(([^()\s]+\.md)\)", read(DOCS / "index.md"), re.MULTILINE)
     pages = {path.relative_to(DOCS).as_posix() for path in DOCS.glob("**/*.md")} - {"index.md"}
-    assert pages == set(listed)
+    assert sorted(pages) == sorted(listed)
 
 
 def test_pages_that_show_another_file_say_so() -> None:
