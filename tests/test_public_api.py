@@ -13,6 +13,7 @@ import sys
 from typing import Any
 
 import pytest
+from peers import said
 
 import penstock
 
@@ -202,16 +203,26 @@ def test_every_method_can_be_called_by_names(limiter_class: Any) -> None:
     assert list(inspect.signature(limiter_class.hit_many).parameters) == ["self", "keys", "costs", "tier"]
 
 
+def imported(name: str) -> Any:
+    """A module; skips where the package that it builds on is not there, which it must be in CI."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        if "pip install" not in str(error) or (said("CI") and not said("PENSTOCK_LEAN") and sys.platform == "linux"):
+            raise
+        pytest.skip(str(error))
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_modules_begin_by_saying_what_they_are_for(name: str) -> None:
-    module = importlib.import_module(name)
+    module = imported(name)
     first = (module.__doc__ or "").strip().split("\n")[0]
     assert first.rstrip(".:"), name
 
 
 @pytest.mark.parametrize("name", ["penstock", *MODULES])
 def test_the_examples_in_docstrings_run(name: str) -> None:
-    results = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS, raise_on_error=False)
+    results = doctest.testmod(imported(name), optionflags=doctest.ELLIPSIS, raise_on_error=False)
     assert results.failed == 0
 
 
@@ -220,7 +231,7 @@ def test_there_are_examples() -> None:
     examples = [
         example
         for name in ["penstock", *MODULES]
-        for test in finder.find(importlib.import_module(name))
+        for test in finder.find(imported(name))
         for example in test.examples
     ]
     assert len(examples) >= 10

@@ -68,6 +68,7 @@ def test_every_target_has_a_corpus() -> None:
     assert sum(len(data) for path in CORPUS.iterdir() for data in corpus(path.name)) < 100_000
 
 
+@pytest.mark.usefixtures("both")
 def test_a_broken_promise_is_found() -> None:
     """The targets do look: with another grammar, hash or engine they fail within a few inputs."""
     with pytest.MonkeyPatch.context() as patch:

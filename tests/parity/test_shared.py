@@ -175,6 +175,7 @@ def run(seed: int) -> None:
         pair.step()
 
 
+@pytest.mark.usefixtures("both")
 @pytest.mark.parametrize("block", range(8))
 def test_histories(block: int) -> None:
     for seed in range(block * 40, block * 40 + 40):
