@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -10,25 +9,15 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from scripts import ROOT, script
 
 pytest.importorskip("setuptools", "77")
 
-ROOT = Path(__file__).parents[2]
 PARTS = [".ci", ".github", "benchmarks", "docs", "ext", "src", "tests"]
 if not (ROOT / "src").exists():
     pytest.skip("an installed wheel is under test, without the sources", allow_module_level=True)
-
-
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / ".ci" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 archives = script("archives")

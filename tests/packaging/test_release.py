@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import tomllib
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from scripts import ROOT, script
 
-ROOT = Path(__file__).parents[2]
 ADDRESS = "https://forge.example/someone/penstock"
 JOB = {
     "GITHUB_SERVER_URL": "https://forge.example",
@@ -19,15 +17,6 @@ JOB = {
     "GITHUB_REF_NAME": "v1.2.3",
     "GITHUB_SHA": "c0ffee",
 }
-
-
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / ".ci" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 release = script("release")
