@@ -1027,9 +1027,9 @@ cdef class Engine:
     # ---- batches ----
 
     def hit_many(self, keys, costs=1, tier=None):
-        """`hit` for each key in order, at one time: a NumPy bool array. Keys: any iterable of keys, a NumPy array of
-        integers, S or U, or an Arrow array (chunked too) of integers, strings or binary. costs: an int, or as many as
-        there are keys. Needs NumPy: `pip install 'penstock[numpy]'`."""
+        """`hit` for each key in order, at one time: a NumPy bool array, for which NumPy is needed. Keys: any iterable of
+        keys, a NumPy array of integers, S or U, or an Arrow array (chunked too) of integers, strings or binary. costs:
+        an int, or as many as there are keys."""
         return decide_batch(self, keys, costs, tier, False)
 
     def check_many(self, keys, costs=1, tier=None):

@@ -37,7 +37,7 @@ class Decision(NamedTuple):
     def headers(self) -> dict[str, str]:
         """The response headers most clients know: X-RateLimit-Limit, -Remaining and -Reset, and Retry-After.
 
-        Reset and Retry-After are whole seconds from now, rounded up, so that who waits them out is not too early;
+        Reset and Retry-After are whole seconds from now, rounded up, so that whoever waits them out is not too early;
         Retry-After is there only on a refusal that a wait can help (RFC 9110, section 10.2.3).
         """
         headers = {"X-RateLimit-Limit": str(self.limit), "X-RateLimit-Remaining": str(self.remaining)}
@@ -49,7 +49,7 @@ class Decision(NamedTuple):
 
 
 def whole_seconds(seconds: float) -> int | None:
-    """Seconds rounded up, so that who waits them out is not too early; None where they are without end."""
+    """Seconds rounded up, so that whoever waits them out is not too early; None where they are without end."""
     return None if seconds == math.inf else math.ceil(seconds)
 
 

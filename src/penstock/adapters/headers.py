@@ -90,7 +90,7 @@ def fields(style: Style, decided: Sequence[tuple[Policy, Decision]], speaking: D
 
     decided: what each limiter said; speaking: the one that X-RateLimit-* is about. In RateLimit, r is what is left and
     t the seconds until the key is as good as new, or, when it was refused, until it is worth trying again: the same
-    instant as Retry-After. Seconds are rounded up, so that who waits them out is not too early.
+    instant as Retry-After. Seconds are rounded up, so that whoever waits them out is not too early.
     """
     allowed, limit, remaining, _, reset_after, _ = speaking
     if style == "none" and allowed:

@@ -73,7 +73,7 @@ def respond(
 
 
 def _seconds(seconds: float | None, least: int) -> int | None:
-    """Whole seconds, rounded up, so that who waits them out is not too early."""
+    """Whole seconds, rounded up, so that whoever waits them out is not too early."""
     if seconds is None or not seconds <= WAIT_MOST:
         return None
     return max(least, math.ceil(seconds))

@@ -31,7 +31,7 @@ class Sync:
     are refused. on_outage: what holds while Redis is away; each instance enforces its part ("share"), admits all
     ("open") or nothing ("closed"). fleet_hint: instances to suppose in the first three seconds. secret: at least 16
     bytes, the same in all instances; keys in Redis are hashed with it. Without one they are hashed with the limiter's
-    name alone, so that who can read Redis and guesses a key can tell whether it is there.
+    name alone, so that whoever can read Redis and guesses a key can tell whether it is there.
     """
 
     url: str | Client = dataclasses.field(repr=False)
