@@ -51,6 +51,14 @@ def said(process: subprocess.Popen[str]) -> str:
     return out.removeprefix("ready\n").strip()
 
 
+@pytest.mark.parametrize("preset", ["web", "api", "login", "iot", "strict"])
+def test_a_preset_fits_into_the_shared_memory_of_a_container(preset: str, segment: Segment) -> None:
+    """Docker gives it 64 MB, and the limiters of the application want some of it."""
+    with Guard(preset, shared=segment):
+        taken = sum(path.stat().st_size for path in Path(segment.path).parent.iterdir())
+    assert 20_000_000 < taken < 48_000_000
+
+
 def test_counts_bans_and_lists_are_one(segment: Segment) -> None:
     with Guard(CONFIG, shared=segment) as guard:
         for _ in range(300):

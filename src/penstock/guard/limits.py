@@ -25,14 +25,15 @@ class Making(NamedTuple):
     shared: Segment | None
     sync: str | Client | Sync | None
 
-    def limiter(self, what: str, rates: Rates, *, sync: bool = True) -> Limiter:
-        """A limiter of its own name, and of its own segment beside the guard's."""
-        shared = None
+    def limiter(self, what: str, rates: Rates, *, sync: bool = True, shared_most: int = 2**28) -> Limiter:
+        """A limiter of its own name, and of its own segment beside the guard's. shared_most: keys in a segment."""
+        shared, capacity = None, self.clients
         if self.shared is not None:
             shared = Segment(path=f"{self.shared.path}.{what}", group=self.shared.group)
+            capacity = min(capacity, shared_most)
         return Limiter(
             rates,
-            capacity=self.clients,
+            capacity=capacity,
             clock=self.clock,
             name=f"{self.name}.{what}",
             shared=shared,
@@ -166,12 +167,17 @@ def making_several(rates: RateSet) -> list[Rates]:
     return [rates]
 
 
+FLIGHTS_SHARED_MOST = 20_000
+"""Addresses with requests that are being answered, where workers share them: each takes 766 bytes of shared memory, for
+what of it which worker has; and a host does not answer so many at once."""
+
+
 class Flights:
     """Requests of each address that are being answered: a true count, given back when the answer ends."""
 
     def __init__(self, most: int, in_emergency: int, making: Making) -> None:
         self.most, self.in_emergency = most, in_emergency or most
-        self._limiter = making.limiter("flights", Concurrency(most), sync=False)
+        self._limiter = making.limiter("flights", Concurrency(most), sync=False, shared_most=FLIGHTS_SHARED_MOST)
         self._release = super(LimiterMethods, self._limiter).release  # nobody waits for a flight to end
 
     def begin(self, key: str, emergency: bool) -> bool:
