@@ -18,6 +18,7 @@ wheels=()
 for wheel in "$@"; do wheels+=("$(realpath "$wheel")"); done
 cd "$(dirname "$0")/.."
 work="$(mktemp -d)"
+chmod 755 "$work" # a test becomes another user, who must be able to import what is installed here
 trap 'rm -rf "$work"' EXIT
 unset PENSTOCK_PURE PYTHONPATH
 export PENSTOCK_LEAN=1 # as pyproject.toml says for cibuildwheel

@@ -30,6 +30,8 @@ def test_python_block_runs(code: str, segment_folder: Path) -> None:
         pytest.skip("the guard needs the compiled core")
     if "shared=" in code and (sys.platform != "linux" or not penstock.native):
         pytest.skip("segments need Linux and the compiled core")
+    if "sync=" in code:
+        pytest.importorskip("redis")
     run(code, page="README.md")
 
 

@@ -655,6 +655,7 @@ def test_forgetting_a_client() -> None:
 
 
 def test_it_starts_without_redis_and_geoip(caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("maxminddb")  # without it, that is what the guard tells of
     addresses = {"geoip": "/nowhere/GeoLite2-Country.mmdb"}
     with caplog.at_level(logging.INFO, "penstock.guard"), guarding({"addresses": addresses}) as (guard, _):
         assert ask(guard)

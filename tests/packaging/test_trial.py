@@ -53,12 +53,16 @@ def compiler(tree: Path, refuses: str, says: str) -> str:
     return str(program)
 
 
+def plain() -> dict[str, str]:
+    """The environment, without what would decide for setup.py."""
+    return {name: value for name, value in os.environ.items() if name not in SWITCHES}
+
+
 def build(tree: Path, *commands: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    inherited = {name: value for name, value in os.environ.items() if name not in SWITCHES}
     return subprocess.run(
         [sys.executable, "-W", "ignore", "setup.py", "-q", *(commands or ("bdist_wheel",))],
         cwd=tree,
-        env={**inherited, "PYTHONPATH": "", **environment},
+        env={**plain(), "PYTHONPATH": "", **environment},
         capture_output=True,
         text=True,
         timeout=300,
@@ -154,7 +158,7 @@ sys.argv = ["setup.py", "-q", "build_ext"]
 runpy.run_path("setup.py", run_name="__main__")
 """
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, cwd=tree, env=plain(), capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "NO NATIVE CODE" in done.stderr
     assert "the native code is for CPython, and this is another" in done.stderr
