@@ -268,7 +268,10 @@ cdef int change_key(Engine self, object key, object cost, object tier, ps_change
 
 
 cdef object decide_batch(Engine self, object keys, object costs, object tier, bint describe):
-    import numpy
+    try:
+        import numpy
+    except ImportError:
+        raise ImportError("hit_many and check_many need NumPy: pip install 'penstock[numpy]'") from None
     cdef uint64_t index = tier_of(self, tier)
     cdef uint64_t one_cost = 0
     cdef const int64_t *row_costs = NULL

@@ -58,7 +58,7 @@ class RateLimited(PenstockError):
     def __init__(self, decision: Decision) -> None:
         self.decision = decision
         hopeless = decision.retry_after == float("inf")
-        wait = "waiting will not help" if hopeless else f"retry in {decision.retry_after:.3g} s"
+        wait = "no known wait ends it" if hopeless else f"retry in {decision.retry_after:.3g} s"
         super().__init__(f"limit of {decision.limit} reached, {decision.remaining} left; {wait}")
 
     def __reduce__(self) -> tuple[type[RateLimited], tuple[Decision]]:

@@ -207,8 +207,8 @@ def _check_shapes(tiers: Sequence[Sequence[Limit]], first: Sequence[Limit]) -> N
     for limits in tiers:
         if [_shape(limit) for limit in limits] != [_shape(limit) for limit in first]:
             raise ValueError(
-                "a key keeps its state when its limits change, so they need the same algorithms in the same order, and"
-                f" windows the same per: {_shapes(limits)} does not match {_shapes(first)}"
+                "a key keeps its state when its limits or its tier change, so all need the same algorithms in the"
+                f" same order, and windows the same per: {_shapes(limits)} does not match {_shapes(first)}"
             )
 
 

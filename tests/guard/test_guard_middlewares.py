@@ -422,6 +422,8 @@ def test_users_and_sessions(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_settings_that_are_wrong() -> None:
     guard: Any = SaysSo()
+    with pytest.raises(TypeError, match=r"guard='web' must be a Guard, such as Guard\('web'\)"):
+        GuardMiddleware(hello, "web")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="user must be a function or None, not 'ada'"):
         GuardMiddleware(hello, guard, user="ada")
     with pytest.raises(ValueError, match="ja4_header='' must be the name of a header"):

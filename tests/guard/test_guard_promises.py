@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import re
 import threading
 from typing import Any
 
@@ -278,6 +279,16 @@ def test_sessions_and_users_are_not_in_logs(caplog: pytest.LogCaptureFixture) ->
         assert "by_session" in told
         assert "s3cr3t" not in told
         assert "ada@example.org" not in told
+
+
+def test_a_configuration_that_is_wrong_says_what_would_be_right() -> None:
+    for given, says in (
+        ({"on_error": "local"}, 'on_error=\'local\' must be "allow" or "deny"'),
+        ({"secret": b"short"}, "secret has 5 bytes; at least 16 are needed"),
+        ({"threats": {"exclude": [("/a", "b", "sql")]}}, "command, custom"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(says)):
+            Guard(given)
 
 
 def test_a_secret_is_not_shown() -> None:

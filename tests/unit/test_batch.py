@@ -65,6 +65,27 @@ def test_anything_that_can_be_iterated(limiter_class: Any, hold: Callable[[list[
     assert [Decision(*row) for row in rows] == [single.check(key) for key in keys]
 
 
+@pytest.mark.skipif(not penstock.native, reason="the plain-Python engine answers with lists then")
+def test_a_batch_without_numpy_says_what_to_install() -> None:
+    program = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name == "numpy":
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Absent())
+from penstock import Limiter
+try:
+    Limiter("2/minute").hit_many(["a"])
+except ImportError as error:
+    print(error)
+"""
+    said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
+    assert said.stdout == "hit_many and check_many need NumPy: pip install 'penstock[numpy]'\n"
+
+
 def test_no_keys_no_answers(limiter_class: Any) -> None:
     limiter = limiter_class("2/minute")
     nothing: list[Any] = [

@@ -27,7 +27,7 @@ def test_rate_limited_carries_the_decision_and_says_how_long() -> None:
     assert error.decision is REFUSED
     assert str(error) == "limit of 5 reached, 0 left; retry in 1.23 s"
     hopeless = RateLimited(REFUSED._replace(retry_after=float("inf")))
-    assert str(hopeless) == "limit of 5 reached, 0 left; waiting will not help"
+    assert str(hopeless) == "limit of 5 reached, 0 left; no known wait ends it"
 
 
 @pytest.mark.parametrize(

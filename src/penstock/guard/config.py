@@ -7,8 +7,9 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+from penstock._arguments import read_secret
 from penstock.errors import shown
 from penstock.guard.facts import Extractor
 from penstock.guard.scenario import Scenario
@@ -19,7 +20,6 @@ from penstock.guard.settings import (
     Ddos,
     Events,
     Limits,
-    OnError,
     Settings,
     Tarpit,
     Threats,
@@ -65,7 +65,7 @@ class Config:
     extra: Mapping[str, Extractor] = field(default_factory=dict)
     clients: int = 65_536
     dry_run: bool = False
-    on_error: OnError = "allow"
+    on_error: Literal["allow", "deny"] = "allow"
     secret: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -91,10 +91,10 @@ class Config:
             raise ValueError(f"clients={shown(self.clients)} must be a whole number, 16 to 2**28")
         if not isinstance(self.dry_run, bool):
             raise TypeError(f"dry_run={shown(self.dry_run)} must be true or false")
-        if self.on_error not in ("local", "allow", "deny"):
-            raise ValueError(f'on_error={shown(self.on_error)} must be "local", "allow" or "deny"')
-        if self.secret is not None and (not isinstance(self.secret, bytes) or len(self.secret) < 16):
-            raise ValueError("secret must be at least 16 bytes")
+        if self.on_error not in ("allow", "deny"):
+            raise ValueError(f'on_error={shown(self.on_error)} must be "allow" or "deny"')
+        if self.secret is not None:
+            read_secret(self.secret)
         object.__setattr__(self, "scenarios", tuple(map(_scenario, self.scenarios)))
         object.__setattr__(self, "endpoints", tuple(self.endpoints))
 

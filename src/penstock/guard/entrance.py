@@ -86,6 +86,8 @@ class Entrance:
         ja4_header: str | None = None,
         challenge: Any = None,
     ) -> None:
+        if not callable(getattr(guard, "inspect", None)):
+            raise TypeError(f"guard={shown(guard)} must be a Guard, such as Guard('web')")
         for what, function in (("user", user), ("session", session), ("challenge", challenge)):
             if function is not None and not callable(function):
                 raise TypeError(f"{what} must be a function or None, not {shown(function)}")

@@ -259,7 +259,7 @@ class Threats:
 def _checked(one: Exclusion) -> Exclusion:
     route, parameter, kind = one
     if not (isinstance(route, str) and isinstance(parameter, str) and kind in ("", "custom", *KINDS)):
-        kinds = ", ".join(KINDS)
+        kinds = ", ".join((*KINDS, "custom"))
         raise ValueError(f"Threats: exclude: {shown(one)} must be (route prefix, parameter, kind), the kind of {kinds}")
     return route, parameter, kind
 
