@@ -87,7 +87,7 @@ for wheel in "${wheels[@]}"; do
     fi
     "$python" -m venv --without-pip "$environment"
     if [ "$processor" = "$(uname -m)" ]; then
-        "$pip" --python "$environment/bin/python" install -q "${requirements[@]}" "$wheel"
+        "$pip" --python "$environment/bin/python" install -q --prefer-binary "${requirements[@]}" "$wheel"
     else # put there from outside: pip itself takes minutes under emulation
         "$pip" install -q --target "$environment/lib/python$version/site-packages" --only-binary=:all: \
             --platform "manylinux_2_17_$processor" --platform "manylinux_2_28_$processor" \
@@ -95,7 +95,8 @@ for wheel in "${wheels[@]}"; do
     fi
     installed "$environment"
     [ "$processor" = "$(uname -m)" ] || cp "$work/brief.py" "$environment/lib/python$version/site-packages"
-    (cd "$work/tree" && TMPDIR="$work/temporary" nice -n 10 "$environment/bin/python" "${command[@]}" \
+    headers="$(dirname "$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')")" # Debian's ask for their own
+    (cd "$work/tree" && CPATH="$headers" TMPDIR="$work/temporary" nice -n 10 "$environment/bin/python" "${command[@]}" \
         -p no:cacheprovider ${more[@]+"${more[@]}"}) || failed+=("$name: tests")
     echo "took $((SECONDS - begun)) s"
     rm -rf "$environment"
