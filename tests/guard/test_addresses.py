@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import OUTSIDE, needs
 
 pytest.importorskip("penstock._match", reason="the guard needs the compiled modules")
 
 from penstock.guard.addresses import AddressSet, canonical_address, canonical_entry
 
-IPSUM = Path(__file__).parents[3] / "shared" / "data" / "intel" / "ipsum-level3.txt"
+IPSUM = OUTSIDE / "intel" / "ipsum-level3.txt"
 NO_ADDRESSES = [
     "", ".", ":", "::1::", ":::", "1.2.3", "1.2.3.4.5", "1.2.3.256", "01.2.3.4", "1.2.3.04", "0x7f.0.0.1", "127.1",
     "2130706433", "1.2.3.4 ", " 1.2.3.4", "1.2.3.4\n", "1.2.3.4\0", "1.2.3.4:80", "[::1]", "1..2.3", ".1.2.3", "1.2.3.",
@@ -388,7 +389,7 @@ def test_a_million_lines_with_rubbish_in_between(tmp_path: Path) -> None:
     assert made.memory < 2_000_000
 
 
-@pytest.mark.skipif(not IPSUM.exists(), reason="../shared/data is not here")
+@needs(IPSUM)
 def test_a_real_feed() -> None:
     lines = IPSUM.read_text().split()
     made = AddressSet.load(IPSUM)

@@ -12,19 +12,20 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import OUTSIDE, needs
 
 pytest.importorskip("penstock._match", reason="the guard needs the compiled modules")
 
 from penstock.guard.agents import BROWSER, EMPTY, PATH_RULES, Agents, PathMatch, Paths
 from penstock.guard.expressions import LOWER, Refused, read_expression
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+SHARED = OUTSIDE
 CRAWLERS = SHARED / "bots" / "crawler-user-agents.json"
 APACHE = SHARED / "logs" / "apache_logs"
 CROWDSEC = SHARED / "logs" / "crowdsec"
-need_crawlers = pytest.mark.skipif(not CRAWLERS.exists(), reason="../shared/data is not here")
-need_apache = pytest.mark.skipif(not APACHE.exists(), reason="../shared/data is not here")
-need_crowdsec = pytest.mark.skipif(not CROWDSEC.exists(), reason="../shared/data is not here")
+need_crawlers = needs(CRAWLERS)
+need_apache = needs(APACHE)
+need_crowdsec = needs(CROWDSEC)
 REQUEST = re.compile(r'"([A-Z]+) (\S+)[^"]*" (\d{3}) \S+(?: "[^"]*" "([^"]*)")?')
 
 BROWSERS = [

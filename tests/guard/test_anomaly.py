@@ -9,13 +9,13 @@ import pickle
 import random
 import re
 import threading
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import OUTSIDE, needs
 
 if os.environ.get("PENSTOCK_PURE", "") not in ("", "0"):
     pytest.skip("PENSTOCK_PURE asks to do without compiled code", allow_module_level=True)
@@ -23,9 +23,9 @@ if os.environ.get("PENSTOCK_PURE", "") not in ("", "0"):
 from penstock.guard.anomaly import FEATURES, THRESHOLD, Anomaly, row_of
 from penstock.guard.request import Request
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = OUTSIDE
 LOG, VALUES = DATA / "logs" / "apache_logs", DATA / "payloads" / "http_params_half.csv"
-needs_data = pytest.mark.skipif(not LOG.exists(), reason="../shared/data is not here")
+needs_data = needs(LOG)
 BROWSER = {
     "user-agent": "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
     "accept": "text/html,*/*;q=0.8",

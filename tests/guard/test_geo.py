@@ -13,15 +13,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import OUTSIDE, needs
 
 from penstock.guard.geo import NOWHERE, Geo, Place
 
 pytest.importorskip("maxminddb")
-DATA = Path(__file__).parents[3] / "shared" / "data" / "geo"
+DATA = OUTSIDE / "geo"
 COUNTRY, CITY, ASN = (DATA / f"GeoLite2-{kind}-Test.mmdb" for kind in ("Country", "City", "ASN"))
 BROKEN = [*sorted((DATA / "bad").glob("*.mmdb")), DATA / "MaxMind-DB-test-broken-pointers-24.mmdb"]
 ADDRESSES = ["1.1.1.1", "81.2.69.142", "216.160.83.56", "2001:218::1", "8.8.8.8", "255.255.255.255", "0.0.0.0", "::1"]
-needs_data = pytest.mark.skipif(not COUNTRY.exists(), reason="../shared/data is not here")
+needs_data = needs(COUNTRY)
 
 
 @needs_data

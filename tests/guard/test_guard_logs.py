@@ -8,13 +8,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from samples import OUTSIDE
 
 from penstock.clock import ManualClock
 from penstock.guard import PRESETS, Action, Config, Guard, Request, Response, Scenario, Threats
 from penstock.guard.replay.lines import Entry, Lines
 from penstock.guard.replay.play import play, request_of
 
-LOGS = Path(__file__).parents[3] / "shared" / "data" / "logs"
+LOGS = OUTSIDE / "logs"
 here = pytest.mark.skipif(not LOGS.exists(), reason="the logs are not here")
 
 OURS = {

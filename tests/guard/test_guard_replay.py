@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import OUTSIDE, needs
 
 from penstock.cli.__main__ import main
 from penstock.guard.config import Config
@@ -22,8 +23,8 @@ from penstock.guard.replay.play import Slices, play, request_of
 from penstock.guard.replay.report import text_report
 from penstock.guard.settings import Limits
 
-LOGS = Path(__file__).parents[3] / "shared" / "data" / "logs"
-here = pytest.mark.skipif(not LOGS.exists(), reason="../shared/data is not here")
+LOGS = OUTSIDE / "logs"
+here = needs(LOGS)
 
 AGENT = "Mozilla/5.0 (X11; Linux x86_64) Firefox/128.0"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from samples import OUTSIDE, needs
 from visitors import ADDRESS, BROWSER, ask, guarding
 
 from penstock import SegmentError, SlidingWindow, TokenBucket
@@ -27,7 +28,7 @@ from penstock.guard import (
     sync_from_env,
 )
 
-GEO = Path(__file__).parents[3] / "shared" / "data" / "geo"
+GEO = OUTSIDE / "geo"
 JA4 = "t13d1516h2_8daaf6152771_02713d6af862"
 
 
@@ -452,7 +453,7 @@ def test_bans_grow_fade_and_end() -> None:
         assert ask(guard)
 
 
-@pytest.mark.skipif(not GEO.exists(), reason="../shared/data is not here")
+@needs(GEO)
 def test_countries_and_operators() -> None:
     pytest.importorskip("maxminddb")
     addresses = {

@@ -6,22 +6,22 @@ import csv
 import hashlib
 import re
 from collections import Counter
-from pathlib import Path
 
 import pytest
+from samples import OUTSIDE, needs
 
 pytest.importorskip("penstock._scan", reason="the guard needs the compiled modules")
 
 from penstock._scan import scan_pairs
 from penstock.guard.scan import CONVICTS, scan
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = OUTSIDE
 PARAMETERS = DATA / "payloads" / "http_params_half.csv"
 LISTS = DATA / "payloads" / "libinjection"
 LOG = DATA / "logs" / "apache_logs"
 KIND_OF = {"sqli": "sqli", "xss": "xss", "path-traversal": "traversal", "cmdi": "command"}
 
-pytestmark = pytest.mark.skipif(not PARAMETERS.exists(), reason="../shared/data is not here")
+pytestmark = needs(PARAMETERS)
 
 
 def scored(value: str) -> bool:
@@ -76,7 +76,7 @@ def test_false_alarms() -> None:
     assert sum(1 for value in hard if kinds(value)) <= 2
 
 
-@pytest.mark.skipif(not LOG.exists(), reason="../shared/data is not here")
+@needs(LOG)
 def test_no_line_of_a_real_log_is_suspicious() -> None:
     lines = LOG.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     requests = [match for line in lines if (match := re.search(r'"\S+ (\S+) [^"]*" \d+ \S+ "([^"]*)" "([^"]*)"', line))]

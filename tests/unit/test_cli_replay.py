@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from samples import OUTSIDE, needs
 
 from penstock import native
 from penstock.cli import _progress
 from penstock.cli.__main__ import main
 
-SHARED = Path(__file__).parents[3] / "shared" / "data" / "logs" / "apache_logs"
+SHARED = OUTSIDE / "logs" / "apache_logs"
 LINES = [f'192.0.2.{i % 3} - - [17/May/2015:10:05:{i:02d} +0000] "GET / HTTP/1.1" 200 1\n' for i in range(60)]
 
 
@@ -254,7 +255,7 @@ def test_interrupted(log: Path, capsys: pytest.CaptureFixture[str], monkeypatch:
     assert capsys.readouterr().err == "penstock: interrupted\n"
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="../shared/data is not here")
+@needs(SHARED)
 @pytest.mark.parametrize(
     ("arguments", "keys", "refused"),
     [
@@ -270,7 +271,7 @@ def test_the_real_log(capsys: pytest.CaptureFixture[str], arguments: tuple[str, 
     assert (report["keys"]["seen"], report["refused"]) == (keys, refused)
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="../shared/data is not here")
+@needs(SHARED)
 def test_real_logs_of_attacks_are_read_or_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     read = {}
     for path in sorted(SHARED.parent.glob("crowdsec/*/*.log")):
