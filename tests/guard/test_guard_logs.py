@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from samples import OUTSIDE
+from samples import OUTSIDE, needs
 
 from penstock.clock import ManualClock
 from penstock.guard import PRESETS, Action, Config, Guard, Request, Response, Scenario, Threats
@@ -16,7 +16,7 @@ from penstock.guard.replay.lines import Entry, Lines
 from penstock.guard.replay.play import play, request_of
 
 LOGS = OUTSIDE / "logs"
-here = pytest.mark.skipif(not LOGS.exists(), reason="the logs are not here")
+here = needs(LOGS)
 
 OURS = {
     "crowdsecurity/http-probing": "probing.not_found",
