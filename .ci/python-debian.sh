@@ -49,9 +49,12 @@ if [ ! -x "$command" ]; then
     fi
     cat >"$work/root/usr/bin/penstock-python" <<PROGRAM
 #!/bin/sh
+export CPATH="$home/headers" # Python's own ask for a place that is on every system's path, without those of its C library
 exec $start "\$0" $home/usr/bin/python$version "\$@"
 PROGRAM
     chmod +x "$work/root/usr/bin/penstock-python"
+    mkdir -p "$work/root/headers/$triplet"
+    ln -s "$home/usr/include/$triplet/python$version" "$work/root/headers/$triplet/python$version"
     mkdir -p "$(dirname "$home")"
     rm -rf "$home"
     mv "$work/root" "$home"

@@ -28,8 +28,8 @@ for library in libasan.so libubsan.so libstdc++.so; do # the last, so that ASan 
     preload="$preload $("$cc" -print-file-name=$library)"
 done
 # malloc: Python's own arenas would hide the ends of small objects. Tests ask for tables larger than the machine.
-# log_path: into files, since pytest keeps what a process says as it dies.
-sanitized=(env "LD_PRELOAD=$preload" PYTHONMALLOC=malloc "UBSAN_OPTIONS=print_stacktrace=1:log_path=$work/fault"
+# log_path: into files, since pytest keeps what a process says as it dies; of UBSan gcc's goes to stderr all the same.
+sanitized=(env "LD_PRELOAD=$preload" PYTHONMALLOC=malloc UBSAN_OPTIONS=print_stacktrace=1
     "ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:log_path=$work/fault")
 
 echo "== planted faults are found"
@@ -39,7 +39,7 @@ from penstock import Limiter, _core
 _core.planted(Limiter('5/day'), sys.argv[1])" "$1"; }
 plant none
 for pair in heap=heap-buffer-overflow table=use-after-poison "overflow=signed integer overflow"; do
-    if plant "${pair%%=*}" || ! grep -qs "${pair#*=}" fault.*; then
+    if plant "${pair%%=*}" 2>fault.stderr || ! grep -qs "${pair#*=}" fault.*; then
         echo "not found: $pair" >&2
         exit 1
     fi
@@ -50,7 +50,8 @@ done
 echo "== tests"
 [ $# -gt 0 ] || set -- tests -k 'not reference' --ignore=tests/{native,model,typing,leaks}
 failed=0
-time timeout 3600 "${sanitized[@]}" venv/bin/python -m pytest -q -p no:cacheprovider -p no:faulthandler "$@" || failed=$?
+time timeout 3600 "${sanitized[@]}" venv/bin/python -m pytest -q --capture=sys -p no:cacheprovider -p no:faulthandler "$@" \
+    2> >(tee fault.stderr >&2) || failed=$?
 if grep -qsE 'ERROR: |runtime error' fault.*; then # and not only of a table that was too large
     cat fault.* >&2
     exit 1

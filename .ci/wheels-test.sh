@@ -95,8 +95,7 @@ for wheel in "${wheels[@]}"; do
     fi
     installed "$environment"
     [ "$processor" = "$(uname -m)" ] || cp "$work/brief.py" "$environment/lib/python$version/site-packages"
-    headers="$(dirname "$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')")" # Debian's ask for their own
-    (cd "$work/tree" && CPATH="$headers" TMPDIR="$work/temporary" nice -n 10 "$environment/bin/python" "${command[@]}" \
+    (cd "$work/tree" && TMPDIR="$work/temporary" nice -n 10 "$environment/bin/python" "${command[@]}" \
         -p no:cacheprovider ${more[@]+"${more[@]}"}) || failed+=("$name: tests")
     echo "took $((SECONDS - begun)) s"
     rm -rf "$environment"
