@@ -15,7 +15,7 @@ trap 'rm -rf "$work"' EXIT
 unset PENSTOCK_PURE PENSTOCK_NATIVE PENSTOCK_DEBUG PENSTOCK_SANITIZE PYTHONPATH PYTHONDONTWRITEBYTECODE
 [ $# -gt 0 ] || set -- python3
 
-"$(command -v "$1")" -m venv "$work/tools"
+"${PYTHON:-python3}" -m venv "$work/tools"
 pip="$work/tools/bin/pip" # one of today, for every environment
 "$pip" install -q -U pip
 
