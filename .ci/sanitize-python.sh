@@ -31,6 +31,10 @@ done
 # log_path: into files, since pytest keeps what a process says as it dies; of UBSan gcc's goes to stderr all the same.
 sanitized=(env "LD_PRELOAD=$preload" PYTHONMALLOC=malloc UBSAN_OPTIONS=print_stacktrace=1
     "ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:log_path=$work/fault")
+# setarch -R places nothing at random: now and then that is where AddressSanitizer wants its shadow, and the process ends.
+if setarch "$(uname -m)" -R true 2>/dev/null; then
+    sanitized=(setarch "$(uname -m)" -R "${sanitized[@]}")
+fi
 
 echo "== planted faults are found"
 plant() { "${sanitized[@]}" venv/bin/python -c "
