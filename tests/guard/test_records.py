@@ -291,6 +291,7 @@ def test_a_time_a_little_older_counts_all_the_same() -> None:
     assert one.feed(0, 2, facts("a"), 0, 100 * S) == ((0, 3), (1, 3))
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_fork_has_its_own(tmp_path: object) -> None:
     if not hasattr(os, "fork"):
         pytest.skip("no fork here")

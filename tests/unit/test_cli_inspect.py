@@ -106,6 +106,7 @@ def test_looking_changes_nothing_and_takes_no_seat(path: Path, capsys: pytest.Ca
 
 
 @segments
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_what_is_held_and_by_whom(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     limiter = Limiter(Concurrency(5), shared=path)
     limiter.hit("mine", 2)
